@@ -1,0 +1,51 @@
+"""The few kinds of failure a person may meet.
+
+Every message is one sentence or two: what was asked; what was found, with
+values; what to do. Anything else that is raised is a defect of alwatch.
+"""
+
+
+class AlwatchError(Exception):
+    """Base of every failure that is explained to the person in front of it."""
+
+
+class SettingsError(AlwatchError):
+    """The settings, or the way a command was called, are wrong.
+
+    Parameters
+    ----------
+    faults : str
+        One line for each fault; all faults of a file are reported at once.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class VideoError(AlwatchError):
+    """A video cannot be used, and trying again will not help."""
+
+
+class VideoIncompleteError(VideoError):
+    """A video looks unfinished; it may become readable when its writer is done."""
+
+
+class DecoderDiedError(AlwatchError):
+    """The decoding child crashed, hung or went over a limit; another attempt may help."""
+
+
+class WeightsError(AlwatchError):
+    """A network's weights are missing, unreadable or not the ones that were named."""
+
+
+class StoreError(AlwatchError):
+    """The state folder cannot be used: locked, too new, not writable, or damaged."""
+
+
+class ExportError(AlwatchError):
+    """A labelling project cannot take a queue as it is."""
+
+
+class NothingToDoError(AlwatchError):
+    """The answer is no: nothing to queue, nothing found. Not a malfunction."""

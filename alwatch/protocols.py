@@ -1,0 +1,98 @@
+"""What an exchangeable part must offer. One or two methods each, and one conformance test each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from alwatch.records import (
+        DecoderPath,
+        EmbedderIdentity,
+        Exported,
+        FloatArray,
+        Frame,
+        ImageArray,
+        IntArray,
+        LabelledFrame,
+        Queue,
+        QueuedVideo,
+        Timeline,
+        VideoInfo,
+    )
+
+
+class Embedder(Protocol):
+    """Frames in, one vector per frame out."""
+
+    @property
+    def identity(self) -> EmbedderIdentity:
+        """Name, weights and dimension: what a vector's meaning depends on."""
+        ...
+
+    def frame_size_px(self, height_px: int, width_px: int) -> tuple[int, int]:
+        """Height and width at which this embedder wants the frames of such a video."""
+        ...
+
+    def embed(self, frames: ImageArray) -> FloatArray:
+        """RGB uint8 frames of shape (n, h, w, 3) to float32 vectors of shape (n, dim)."""
+        ...
+
+
+class VideoReader(Protocol):
+    """One open video."""
+
+    def probe(self) -> tuple[VideoInfo, Timeline]:
+        """Describe the video and list all its frames, decoding only where packets do not tell."""
+        ...
+
+    def read(
+        self, indices: IntArray, *, size_px: tuple[int, int] | None = None
+    ) -> Iterator[Frame]:
+        """Yield the frames at these increasing indices, shrunk to (height, width) if given.
+
+        Indices that cannot be decoded are left out; their absence is the caller's to notice.
+        """
+        ...
+
+    @property
+    def path_used(self) -> DecoderPath:
+        """The decoder path of the latest `read`."""
+        ...
+
+
+OpenVideo = Callable[[Path], AbstractContextManager[VideoReader]]
+
+
+class Sampler(Protocol):
+    """Decides which frames of a video are looked at."""
+
+    def first(self, timeline: Timeline) -> IntArray:
+        """Frame indices to look at before anything is known, increasing."""
+        ...
+
+    def more(self, timeline: Timeline, indices: IntArray, vectors: FloatArray) -> IntArray:
+        """Further indices, given what was seen; empty when there is nothing more to look at."""
+        ...
+
+
+class LabellingTool(Protocol):
+    """A project of a labelling tool, as a place for queues and a source of labels."""
+
+    def write_queue(
+        self,
+        queue: Queue,
+        videos: Sequence[QueuedVideo],
+        read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+    ) -> Exported:
+        """Put the frames where the tool finds them; twice changes nothing.
+
+        `read_frames` yields (frame index, full-size RGB image) of one video, lazily.
+        """
+        ...
+
+    def read_labels(self) -> list[LabelledFrame]:
+        """List every frame of the project that carries at least one label."""
+        ...

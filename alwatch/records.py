@@ -1,0 +1,257 @@
+"""The records that travel between rooms: small, frozen, checked on construction.
+
+NumPy is imported for type checking only, so that commands that move no arrays start fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.int64]
+    BoolArray = NDArray[np.bool_]
+    FloatArray = NDArray[np.float32]
+    ImageArray = NDArray[np.uint8]
+
+DecoderPath = Literal["sequence", "keyframe", "decord"]
+"""How frames are fetched: in sequence (the reference), by PTS-matched keyframe seeks, by decord."""
+
+VideoState = Literal["ready", "working", "waiting", "done", "partial", "quarantined"]
+"""`ready` to be ingested; `working`; `waiting` for its writer to finish; the rest are final."""
+
+
+# --- the archive -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileSignature:
+    """What `stat` says of a file; two equal signatures mean that nobody has touched it."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFile:
+    """One video file that a scan has found."""
+
+    path: Path
+    root: Path
+    signature: FileSignature
+
+
+@dataclass(frozen=True, slots=True)
+class RootScan:
+    """The outcome of one scan of one archive root.
+
+    `online` is False where the root is missing, unreadable or did not answer; its files are
+    then unknown, which is not the same as gone.
+    """
+
+    root: Path
+    online: bool
+    files: tuple[SeenFile, ...] = ()
+    problem: str | None = None
+
+
+# --- one video ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is known of a video before any of its frames is looked at.
+
+    Width and height are those of the frame as it is shown, that is after `rotation_deg`.
+    `recorded_at` is the container's own creation time, where it has one.
+    """
+
+    container: str
+    codec: str
+    width_px: int
+    height_px: int
+    rotation_deg: int
+    fps: float
+    duration_s: float
+    recorded_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.width_px < 1 or self.height_px < 1:
+            raise ValueError(f"a frame must be at least 1x1, got {self.width_px}x{self.height_px}")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Every frame of a video in the order it is shown: entry i describes frame index i.
+
+    Frame index 0 is the first frame that a reader in sequence (OpenCV, and so DeepLabCut)
+    delivers.
+
+    Parameters
+    ----------
+    pts : int64 array of shape (n_frames,)
+        Presentation time stamps in `time_base` units; strictly increasing if `seekable`.
+    keyframe : bool array of shape (n_frames,)
+    time_base : Fraction
+        Seconds per PTS unit.
+    source : {"packets", "decode"}
+        Read from the container's packets, or counted by decoding every frame.
+    seekable : bool
+        Whether a PTS names exactly one frame, which a seeking reader needs.
+    """
+
+    pts: IntArray
+    keyframe: BoolArray
+    time_base: Fraction
+    source: Literal["packets", "decode"]
+    seekable: bool
+
+    def __post_init__(self) -> None:
+        if self.pts.ndim != 1 or self.pts.shape != self.keyframe.shape:
+            raise ValueError(
+                f"pts and keyframe must be 1-D and equally long, got shapes {self.pts.shape} "
+                f"and {self.keyframe.shape}"
+            )
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return int(self.pts.shape[0])
+
+    def time_s(self, index: int) -> float:
+        """Seconds from the first frame to frame `index`."""
+        return float((int(self.pts[index]) - int(self.pts[0])) * self.time_base)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame: `image` is RGB uint8 of shape (height, width, 3), turned upright."""
+
+    index: int
+    pts: int | None
+    keyframe: bool
+    image: ImageArray
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderIdentity:
+    """What a vector's meaning depends on; vectors of two identities are never compared.
+
+    `weights` is a sha256 of the network's weights, or the version of the recipe where it has
+    none; `dim` is the length of a vector.
+    """
+
+    name: str
+    weights: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedVideo:
+    """All that ingesting one video yields, written to the store in one transaction.
+
+    Parameters
+    ----------
+    frame_indices : int64 array of shape (n,), strictly increasing
+    times_s : float array of shape (n,), seconds from the first frame
+    keyframes : bool array of shape (n,)
+    vectors : float16 array of shape (n, dim), row i belongs to frame_indices[i]
+    """
+
+    info: VideoInfo
+    n_frames: int
+    frame_indices: IntArray
+    times_s: NDArray[np.float64]
+    keyframes: BoolArray
+    vectors: NDArray[np.float16]
+    embedder: EmbedderIdentity
+    decoder_path: DecoderPath
+    state: Literal["done", "partial"] = "done"
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        n = self.frame_indices.shape[0]
+        shapes = {
+            "times_s": (self.times_s.shape, (n,)),
+            "keyframes": (self.keyframes.shape, (n,)),
+            "vectors": (self.vectors.shape, (n, self.embedder.dim)),
+        }
+        wrong = [f"{k} has shape {a}, not {b}" for k, (a, b) in shapes.items() if a != b]
+        if n > 1 and not bool((self.frame_indices[1:] > self.frame_indices[:-1]).all()):
+            wrong.append("frame_indices do not increase")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
+
+# --- queues and labels -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFrame:
+    """One frame of a queue: where it is, its rank from 1, and why it was chosen."""
+
+    video_id: int
+    video: Path
+    frame: int
+    rank: int
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One round's frames for one season, and everything that is needed to draw it again."""
+
+    id: int
+    season: str
+    strategy: str
+    seed: int
+    budget: int
+    created_at: datetime
+    frames: tuple[QueueFrame, ...]
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedVideo:
+    """The part of a queue that lies in one video, as a labelling tool needs it.
+
+    `content_hash` is unique among videos and safe in a file name.
+    """
+
+    path: Path
+    content_hash: str
+    width_px: int
+    height_px: int
+    n_frames: int
+    frames: tuple[QueueFrame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export has put where; `written` and `kept` count images new and already there."""
+
+    tool: str
+    project: Path
+    written: int
+    kept: int
+    folders: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFrame:
+    """A frame that a person has labelled: in which folder of which project, at which index."""
+
+    project: Path
+    folder: str
+    frame: int
+    source: Path
