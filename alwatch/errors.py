@@ -49,3 +49,7 @@ class ExportError(AlwatchError):
 
 class NothingToDoError(AlwatchError):
     """The answer is no: nothing to queue, nothing found. Not a malfunction."""
+
+
+class StopRequestedError(AlwatchError):
+    """Whoever runs the work wants it to end now; what was begun is given back untried."""

@@ -48,9 +48,7 @@ class VideoReader(Protocol):
         """Describe the video and list all its frames, decoding only where packets do not tell."""
         ...
 
-    def read(
-        self, indices: IntArray, *, size_px: tuple[int, int] | None = None
-    ) -> Iterator[Frame]:
+    def read(self, indices: IntArray, *, size_px: tuple[int, int] | None = None) -> Iterator[Frame]:
         """Yield the frames at these increasing indices, shrunk to (height, width) if given.
 
         Indices that cannot be decoded are left out; their absence is the caller's to notice.

@@ -5,6 +5,7 @@ NumPy is imported for type checking only, so that commands that move no arrays s
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 DecoderPath = Literal["sequence", "keyframe", "decord"]
 """How frames are fetched: in sequence (the reference), by PTS-matched keyframe seeks, by decord."""
 
-VideoState = Literal["ready", "working", "waiting", "done", "partial", "quarantined"]
-"""`ready` to be ingested; `working`; `waiting` for its writer to finish; the rest are final."""
+VideoState = Literal["ready", "working", "waiting", "done", "partial", "quarantined", "superseded"]
+"""`ready` to be ingested; `working`; `waiting` for its writer to finish; the rest are final.
+
+`superseded`: the only file that held this content was overwritten with other content.
+"""
 
 
 # --- the archive -------------------------------------------------------------------------------
@@ -39,6 +43,11 @@ class FileSignature:
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
+
+    @classmethod
+    def from_stat(cls, stat: os.stat_result) -> FileSignature:
+        """Take the five figures from what `os.stat` returned."""
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +64,18 @@ class RootScan:
     """The outcome of one scan of one archive root.
 
     `online` is False where the root is missing, unreadable or did not answer; its files are
-    then unknown, which is not the same as gone.
+    then unknown, which is not the same as gone. `settle_s` is how long a file of this root must
+    rest before it is taken as complete; `started_s` and `finished_s` are monotonic times, kept
+    here because a scan may wait long before somebody looks at it.
     """
 
     root: Path
     online: bool
     files: tuple[SeenFile, ...] = ()
     problem: str | None = None
+    settle_s: float = 60.0
+    started_s: float = 0.0
+    finished_s: float = 0.0
 
 
 # --- one video ---------------------------------------------------------------------------------
@@ -238,13 +252,17 @@ class QueuedVideo:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export has put where; `written` and `kept` count images new and already there."""
+    """What an export has put where; `written` and `kept` count images new and already there.
+
+    `folders` pairs the name by which `LabelledFrame.folder` knows a video with the video's
+    content hash.
+    """
 
     tool: str
     project: Path
     written: int
     kept: int
-    folders: tuple[Path, ...]
+    folders: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,380 @@
+"""The composition root: settings in, wired parts out. Nothing else knows which part is which.
+
+Exchangeable parts are looked up by name in one table of dotted names (and among the entry points
+of installed plug-ins) and imported on first use, so that a command pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from alwatch import __version__
+from alwatch.config import Settings
+from alwatch.errors import NothingToDoError, SettingsError
+from alwatch.records import EmbedderIdentity, SeenFile
+from alwatch.season_rules import SeasonRule, season_of
+from alwatch.store import Store
+
+if TYPE_CHECKING:
+    from alwatch.index import FrameIndex, IndexState, Neighbour
+    from alwatch.ingest import Ingest
+    from alwatch.protocols import Embedder, LabellingTool, OpenVideo, Sampler
+    from alwatch.records import Exported, Queue
+    from alwatch.rounds import LabelSync
+    from alwatch.seasons import SeasonStatus
+    from alwatch.watch import WatchedRoot
+
+SOFTWARE = f"alwatch {__version__}"
+
+PARTS: dict[str, dict[str, str]] = {
+    "embedder": {
+        "hog": "alwatch.embedders.hog:HogEmbedder",
+        "alexnet": "alwatch.embedders.networks:AlexNetEmbedder",
+    },
+    "labelling": {
+        "deeplabcut": "alwatch.labelling.deeplabcut:DeepLabCutProject",
+        "folder": "alwatch.labelling.folder:FrameFolder",
+    },
+    "sampler": {
+        "uniform": "alwatch.video.sampling:UniformSampler",
+        "keyframes": "alwatch.video.sampling:KeyframeSampler",
+        "adaptive": "alwatch.video.sampling:AdaptiveSampler",
+    },
+}
+"""Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""
+
+
+def find_part(kind: str, name: str, *, setting: str) -> Any:
+    """Import an exchangeable part by its name.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `PARTS`.
+    name : str
+    setting : str
+        The setting that named it, for the message.
+
+    Raises
+    ------
+    SettingsError
+        No such part; the nearest name and all names are given.
+    """
+    dotted = PARTS[kind].get(name)
+    if dotted is not None:
+        module, attribute = dotted.split(":")
+        return getattr(import_module(module), attribute)
+    plugins = {point.name: point for point in entry_points(group=f"alwatch.{kind}")}
+    if name in plugins:
+        return plugins[name].load()
+    known = sorted([*PARTS[kind], *plugins])
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise SettingsError(f"{setting} is {name!r}; {hint}It must be one of {', '.join(known)}.")
+
+
+def utc_now() -> datetime:
+    """The time of day."""
+    return datetime.now(UTC)
+
+
+class App:
+    """Everything that settings describe, made on first use.
+
+    Parameters
+    ----------
+    settings : Settings
+    clock : callable
+        The time of day, in UTC.
+    is_daemon : bool
+        Whether this process is the one that works on the state folder.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        is_daemon: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._is_daemon = is_daemon
+
+    @cached_property
+    def store(self) -> Store:
+        """The open state folder."""
+        return Store(self.settings.state_dir, checkpoints=self._is_daemon)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    # --- exchangeable parts --------------------------------------------------------------------
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder of the settings, its weights loaded.
+
+        Raises
+        ------
+        SettingsError
+            No such embedder, or weights named for one that has none.
+        WeightsError
+            The weights are not there or not the ones that were named.
+        """
+        embedding = self.settings.embedding
+        part = find_part("embedder", embedding.model, setting="embedding.model")
+        return cast(
+            "Embedder",
+            part(
+                model=embedding.model,
+                weights=embedding.weights,
+                weights_sha256=embedding.weights_sha256,
+                device=embedding.device,
+            ),
+        )
+
+    @property
+    def sampler(self) -> Sampler:
+        """Which frames of a video are looked at."""
+        sampling = self.settings.sampling
+        part = find_part("sampler", sampling.method, setting="sampling.method")
+        return cast("Sampler", part.from_settings(sampling))
+
+    def labelling_tool(self, name: str, project: Path) -> LabellingTool:
+        """A project of a labelling tool."""
+        return cast("LabellingTool", find_part("labelling", name, setting="exports.to")(project))
+
+    def open_video(self, on_progress: Callable[[int], None] | None = None) -> OpenVideo:
+        """How videos are opened: in a child process, within the limits of the settings."""
+        from alwatch.video.process import DecodeLimits, open_video
+
+        decoding = self.settings.decoding
+        limits = DecodeLimits(
+            memory_bytes=decoding.memory_mb * 2**20,
+            max_pixels=decoding.max_pixels,
+            stall_s=decoding.stall_s,
+        )
+        return lambda path: open_video(
+            path, limits=limits, fast_path=decoding.fast_path, on_progress=on_progress
+        )
+
+    # --- the archive ---------------------------------------------------------------------------
+
+    def watched_roots(self) -> list[WatchedRoot]:
+        """The archive's roots as the watcher wants them."""
+        from alwatch.watch import WatchedRoot
+
+        return [WatchedRoot.from_settings(root) for root in self.settings.archive]
+
+    def ingest(
+        self, *, patience_s: float, on_progress: Callable[[int], None] | None = None
+    ) -> Ingest:
+        """The clock that ticks once per video.
+
+        Parameters
+        ----------
+        patience_s : float
+            How long a file that looks unfinished is waited for.
+        on_progress : callable
+            Told, from time to time, how many frames the decoder has gone through.
+        """
+        from alwatch.ingest import Ingest, IngestRules
+        from alwatch.watch import has_zero_tail
+
+        return Ingest(
+            self.store,
+            embedder=self.embedder,
+            sampler=self.sampler,
+            open_video=self.open_video(on_progress),
+            season_of=self.season_of,
+            has_zero_tail=has_zero_tail,
+            rules=IngestRules(attempts=self.settings.decoding.attempts, patience_s=patience_s),
+            clock=self.clock,
+        )
+
+    @cached_property
+    def _season_rule(self) -> SeasonRule:
+        return self.settings.season.rule()
+
+    def season_of(self, file: SeenFile, recorded_at: datetime | None) -> str:
+        """The season of a file by the settings."""
+        inside = file.path.relative_to(file.root)
+        return season_of(
+            inside,
+            rule=self._season_rule,
+            recorded_at=recorded_at,
+            mtime_s=file.signature.mtime_ns / 1e9,
+        )
+
+    # --- what has been embedded ----------------------------------------------------------------
+
+    def embedded_with(self) -> EmbedderIdentity:
+        """The identity behind the vectors to work with, without loading any weights.
+
+        Raises
+        ------
+        NothingToDoError
+            Nothing has been embedded with the embedder of the settings yet.
+        """
+        name = self.settings.embedding.model
+        identities = self.store.pools.embedders()
+        for identity in identities:
+            if identity.name == name:
+                return identity
+        others = f" (there is: {', '.join(i.name for i in identities)})" if identities else ""
+        raise NothingToDoError(
+            f"embedding.model is {name} but no frame is embedded with it yet{others}; "
+            "let `alwatch run` or `alwatch ingest` work first."
+        )
+
+    def seasons(self) -> list[SeasonStatus]:
+        """Every season, with its coverage."""
+        from alwatch.seasons import season_statuses
+
+        return season_statuses(self.store, self.embedded_with())
+
+    def refresh_index(self, *, rebuild: bool = False) -> tuple[FrameIndex, IndexState]:
+        """The similarity index, brought up to date with the store."""
+        from alwatch.index import FrameIndex
+
+        identity = self.embedded_with()
+        index = FrameIndex(
+            self.settings.state_dir / "index",
+            embedder=f"{identity.name} {identity.weights}",
+            dim=identity.dim,
+        )
+        with self.store.pools.one_view():
+            state = index.refresh(
+                lambda revision: (
+                    (part.video_id, part.revision, part.frame_indices, part.matrix)
+                    for part in self.store.pools.vectors_since(identity, revision)
+                ),
+                n_frames=self.store.pools.n_vectors(identity),
+                rebuild=rebuild,
+            )
+        return index, state
+
+    def similar(self, video: Path, frame: int, k: int) -> tuple[int, list[tuple[Path, Neighbour]]]:
+        """The frames of the archive most like one frame.
+
+        Parameters
+        ----------
+        video : Path
+        frame : int
+            Frame index; the embedded frame nearest to it stands in for it.
+        k : int
+            Number of frames.
+
+        Returns
+        -------
+        int
+            The frame index that was used.
+        list of (Path, Neighbour)
+            Nearest first; the frame itself is left out.
+
+        Raises
+        ------
+        NothingToDoError
+            The video is not in the store.
+        """
+        stored = self.store.videos.at(video.absolute())
+        if stored is None or stored.state not in ("done", "partial"):
+            found = "is not known" if stored is None else f"is {stored.state}"
+            raise NothingToDoError(
+                f"Frames similar to {video} frame {frame} were asked for, but that video "
+                f"{found}; `alwatch ingest {video}` makes it known."
+            )
+        if stored.n_frames is not None and not 0 <= frame < stored.n_frames:
+            raise SettingsError(f"FRAME is {frame}; {video} has frames 0 to {stored.n_frames - 1}.")
+        own = self.store.pools.video_vectors(self.embedded_with(), stored.id)
+        row = int(abs(own.frame_indices - frame).argmin())
+        used = int(own.frame_indices[row])
+        index, _ = self.refresh_index()
+        found_frames = [
+            neighbour
+            for neighbour in index.nearest(own.matrix[row], k + 1)
+            if (neighbour.video_id, neighbour.frame) != (stored.id, used)
+        ][:k]
+        paths = self.store.videos.by_id(neighbour.video_id for neighbour in found_frames)
+        return used, [(paths[neighbour.video_id].path, neighbour) for neighbour in found_frames]
+
+    # --- rounds --------------------------------------------------------------------------------
+
+    def make_queue(
+        self,
+        season: str,
+        *,
+        budget: int | None = None,
+        strategy: str | None = None,
+        seed: int | None = None,
+    ) -> Queue:
+        """Choose frames of a season; what is not given is taken from the settings."""
+        from alwatch.rounds import make_queue
+        from alwatch.strategies.pool import Limits
+
+        rules = self.settings.queue
+        return make_queue(
+            self.store,
+            season=season,
+            embedder=self.embedded_with(),
+            strategy=strategy or rules.strategy,
+            budget=rules.budget if budget is None else budget,
+            seed=rules.seed if seed is None else seed,
+            limits=Limits(
+                per_video_max=rules.per_video_max,
+                min_gap_s=rules.min_gap_s,
+                near_duplicate_quantile=rules.near_duplicate_quantile,
+                audit_share=rules.audit_share,
+            ),
+            software=SOFTWARE,
+            now=self.clock(),
+        )
+
+    def get_queue(self, queue_id: int) -> Queue:
+        """A queue by its number.
+
+        Raises
+        ------
+        SettingsError
+            There is no such queue.
+        """
+        try:
+            return self.store.queues.get(queue_id)
+        except KeyError:
+            numbers = [str(summary.id) for summary in self.store.queues.summaries()]
+            raise SettingsError(
+                f"QUEUE is {queue_id}; "
+                + (f"queues that exist: {', '.join(numbers)}." if numbers else "none exists yet.")
+            ) from None
+
+    def export(self, queue: Queue, to: str, project: Path) -> Exported:
+        """Put a queue into a project of a labelling tool."""
+        from alwatch.rounds import export_queue
+
+        tool = self.labelling_tool(to, project)
+        return export_queue(self.store, queue, tool, self.open_video(), self.clock())
+
+    def export_as_set(self, queue: Queue) -> Iterator[tuple[str, Exported]]:
+        """Export a queue to every place that the settings name, one after the other."""
+        for export in self.settings.exports:
+            yield export.to, self.export(queue, export.to, export.project)
+
+    def sync_labels(self) -> list[LabelSync]:
+        """Read the labels of every project that the settings name or a queue was exported to."""
+        from alwatch.rounds import sync_labels
+
+        named = {(export.to, export.project) for export in self.settings.exports}
+        return [
+            sync_labels(self.store, name, project, self.labelling_tool(name, project), self.clock())
+            for name, project in sorted(named | self.store.queues.exported_to())
+        ]

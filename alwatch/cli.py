@@ -1,0 +1,425 @@
+"""The commands. No logic: each calls the app or the service, prints, and picks the exit code.
+
+Exit codes: 0 done; 1 the answer is no (nothing to queue, a check failed); 2 wrong usage or
+settings; 3 something outside failed and may be tried again; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from alwatch import __version__
+from alwatch.errors import AlwatchError, NothingToDoError, SettingsError
+
+if TYPE_CHECKING:
+    from alwatch.app import App
+    from alwatch.config import Settings
+    from alwatch.records import Exported, Queue
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def main() -> NoReturn:
+    """Run a command; every foreseen failure is one clear message and an exit code."""
+    try:
+        code = alwatch.main(prog_name="alwatch", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AlwatchError as error:
+        click.echo(f"alwatch: {printable(error)}", err=True)
+        sys.exit(_exit_code(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("alwatch: interrupted; what was finished is kept.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code or 0)
+
+
+def _exit_code(error: AlwatchError) -> int:
+    if isinstance(error, SettingsError):
+        return 2
+    return 1 if isinstance(error, NothingToDoError) else 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, package_name="alwatch")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Settings; else ./alwatch.yaml, ~/.config/alwatch/alwatch.yaml, /etc/alwatch/alwatch.yaml.",
+)
+@click.pass_context
+def alwatch(context: click.Context, config: Path | None) -> None:
+    """Watch folders of animal videos and queue the few frames worth labelling."""
+    context.obj = config
+
+
+def _settings(context: click.Context) -> Settings:
+    from alwatch.config import find_settings, load_settings
+
+    return load_settings(
+        find_settings(context.obj, cwd=Path.cwd(), home=Path.home(), environ=os.environ)
+    )
+
+
+def _app(context: click.Context) -> App:
+    from alwatch.app import App
+
+    app = App(_settings(context))
+    context.call_on_close(app.close)
+    return app
+
+
+# --- setting up --------------------------------------------------------------------------------
+
+
+@alwatch.command()
+@click.argument("file", type=click.Path(path_type=Path), default=Path("alwatch.yaml"))
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder of videos to watch.",
+)
+@click.option("--full", is_flag=True, help="Write every setting, not only the common ones.")
+def init(file: Path, archive: Path | None, full: bool) -> None:
+    """Write a commented settings FILE (default: alwatch.yaml)."""
+    from alwatch.config import commented_settings
+
+    text = commented_settings(archive.absolute() if archive else None, full=full)
+    try:
+        with open(file, "x", encoding="utf-8") as output:
+            output.write(text)
+    except FileExistsError:
+        raise SettingsError(
+            f"{file} exists already and was left as it is; name another file, or remove it."
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written: {error.strerror}.") from error
+    click.echo(f"Wrote {printable(file)}. Next: look through it, then `alwatch check`.")
+
+
+@alwatch.command()
+@json_option
+@click.pass_context
+def check(context: click.Context, as_json: bool) -> None:
+    """Say what is wrong on this machine (settings, disk, limits, codecs, weights), and the remedy."""
+    from alwatch.check import check_machine
+
+    settings = _settings(context)
+    findings = []
+    for finding in check_machine(settings):
+        findings.append(finding)
+        if not as_json:
+            mark = {"ok": "ok  ", "warning": "warn", "fault": "FAIL"}[finding.level]
+            click.echo(f"{mark}  {finding.subject}: {printable(finding.found)}")
+            if finding.remedy:
+                click.echo(f"      -> {printable(finding.remedy)}")
+    if as_json:
+        _print_json({"findings": [finding.as_dict() for finding in findings]})
+    context.exit(int(any(finding.level == "fault" for finding in findings)))
+
+
+# --- working -----------------------------------------------------------------------------------
+
+
+@alwatch.command()
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.pass_context
+def run(context: click.Context, verbose: bool) -> None:
+    """Run the daemon: watch the archive and ingest what arrives, until it is stopped."""
+    from alwatch.app import App
+    from alwatch.service import Daemon, Notifier, set_up_logging
+
+    set_up_logging(verbose=verbose, under_journald="JOURNAL_STREAM" in os.environ)
+    app = App(_settings(context), is_daemon=True)
+    Daemon(app, Notifier(os.environ.get("NOTIFY_SOCKET"))).run()
+
+
+@alwatch.command()
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1)
+@json_option
+@click.pass_context
+def ingest(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Ingest videos or folders now (without PATHS: the whole archive). Safe to interrupt, repeat.
+
+    Exits with 1 where a video could not be ingested; `alwatch status` gives the reason.
+    """
+    from alwatch.progress import reporter
+    from alwatch.service import Backfill, set_up_logging
+
+    set_up_logging(verbose=False, under_journald=False)
+    app = _app(context)
+    with reporter(sys.stderr) as report:
+        summary = Backfill(app, report).run([path.absolute() for path in paths])
+    if as_json:
+        _print_json(summary.as_dict())
+    else:
+        click.echo(printable(summary.sentence()))
+    context.exit(int(bool(summary.quarantined)))
+
+
+# --- what there is -----------------------------------------------------------------------------
+
+
+@alwatch.command()
+@json_option
+@click.pass_context
+def status(context: click.Context, as_json: bool) -> None:
+    """Show what is ingested, what waits, what is wrong, and what is queued."""
+    from alwatch.status import archive_status
+
+    report = archive_status(_app(context))
+    if as_json:
+        _print_json(report)
+        return
+    videos = report["videos"]
+    click.echo(f"videos    {', '.join(f'{n} {state}' for state, n in videos.items())}")
+    click.echo(f"frames    {report['frames']}, vectors {report['vectors']} ({report['embedder']})")
+    click.echo(f"daemon    {report['daemon']}")
+    for root in report["roots"]:
+        click.echo(f"root      {printable(root['root'])}: {printable(root['problem'])}")
+    if report["seasons"]:
+        _print_table(report["seasons"], ["season", "videos", "frames", "labelled", "queued", "state"])
+    if report["queues"]:
+        _print_table(report["queues"], ["queue", "season", "strategy", "frames", "labelled", "exported_to"])
+    for video in report["quarantined"]:
+        click.echo(f"quarantined  {printable(video['video'])}\n    {printable(video['reason'])}")
+
+
+@alwatch.command()
+@json_option
+@click.pass_context
+def seasons(context: click.Context, as_json: bool) -> None:
+    """Show every season: counts, labelled, queued, and how much of it the labelled set covers."""
+    from alwatch.status import season_row
+
+    rows = [season_row(s.counts, coverage=s.coverage) for s in _app(context).seasons()]
+    if as_json:
+        _print_json({"seasons": rows})
+    else:
+        _print_table(rows, ["season", "videos", "frames", "labelled", "queued", "coverage", "state"])
+
+
+@alwatch.command()
+@click.argument("video", type=click.Path(path_type=Path))
+@click.argument("frame", type=click.IntRange(min=0))
+@click.option("-k", "count", type=click.IntRange(min=1), default=10, help="How many (10).")
+@json_option
+@click.pass_context
+def similar(context: click.Context, video: Path, frame: int, count: int, as_json: bool) -> None:
+    """List the frames of the archive that are most like FRAME of VIDEO."""
+    used, found = _app(context).similar(video, frame, count)
+    rows = [
+        {
+            "video": str(path),
+            "frame": neighbour.frame,
+            "similarity": round(neighbour.similarity, 4),
+        }
+        for path, neighbour in found
+    ]
+    if as_json:
+        _print_json({"video": str(video.absolute()), "frame": used, "similar": rows})
+        return
+    if used != frame:
+        click.echo(f"Frame {frame} was not looked at; frame {used}, the nearest, stands in for it.")
+    _print_table(rows, ["similarity", "frame", "video"])
+
+
+@alwatch.command()
+@click.pass_context
+def reindex(context: click.Context) -> None:
+    """Rebuild the similarity index from the store."""
+    _, state = _app(context).refresh_index(rebuild=True)
+    click.echo(f"Indexed {state.n_frames} frames ({state.kind}, recall {state.recall:.3f}).")
+
+
+# --- rounds ------------------------------------------------------------------------------------
+
+
+@alwatch.command()
+@click.argument("season")
+@click.option("--budget", type=click.IntRange(min=1), help="Number of frames.")
+@click.option("--strategy", metavar="NAME", help="How to choose: see the README.")
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same queue.")
+@json_option
+@click.pass_context
+def queue(
+    context: click.Context,
+    season: str,
+    budget: int | None,
+    strategy: str | None,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Choose frames of SEASON for labelling, and export them as the settings say."""
+    app = _app(context)
+    made = app.make_queue(season, budget=budget, strategy=strategy, seed=seed)
+    if as_json:
+        _print_json(queue_as_json(made))
+    else:
+        _print_queue(made)
+    for to, exported in app.export_as_set(made):
+        click.echo(_export_sentence(to, exported), err=as_json)
+
+
+@alwatch.command()
+@click.argument("queue_id", metavar="QUEUE", type=click.IntRange(min=1))
+@click.option("--to", metavar="TOOL", help="deeplabcut or folder.")
+@click.option(
+    "--project", type=click.Path(path_type=Path), help="config.yaml of DeepLabCut, or a folder."
+)
+@json_option
+@click.pass_context
+def export(
+    context: click.Context, queue_id: int, to: str | None, project: Path | None, as_json: bool
+) -> None:
+    """Put QUEUE where a labelling tool opens it (default: the exports of the settings)."""
+    if (to is None) != (project is None):
+        raise click.UsageError("--to and --project go together.")
+    app = _app(context)
+    made = app.get_queue(queue_id)
+    if to is not None and project is not None:
+        exports: Iterable[tuple[str, Exported]] = [(to, app.export(made, to, project.absolute()))]
+    elif app.settings.exports:
+        exports = app.export_as_set(made)
+    else:
+        raise click.UsageError("the settings name no exports; give --to and --project.")
+    for tool, exported in exports:
+        if as_json:
+            _print_json(
+                {
+                    "queue": queue_id,
+                    "to": tool,
+                    "project": str(exported.project),
+                    "written": exported.written,
+                    "kept": exported.kept,
+                }
+            )
+        else:
+            click.echo(_export_sentence(tool, exported))
+
+
+@alwatch.group()
+def labels() -> None:
+    """Labels that come back from the labelling tools."""
+
+
+@labels.command("sync")
+@json_option
+@click.pass_context
+def labels_sync(context: click.Context, as_json: bool) -> None:
+    """Read which frames are labelled by now; they leave the pool."""
+    syncs = _app(context).sync_labels()
+    rows = [
+        {
+            "to": sync.tool,
+            "project": str(sync.project),
+            "labelled": sync.labelled,
+            "new": sync.new,
+            "gone": sync.gone,
+            "unknown": sync.unknown,
+        }
+        for sync in syncs
+    ]
+    if as_json:
+        _print_json({"projects": rows})
+    elif rows:
+        _print_table(rows, ["to", "labelled", "new", "gone", "unknown", "project"])
+    else:
+        click.echo("The settings name no exports and no queue was exported: nothing to read.")
+
+
+@alwatch.command()
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("alwatch-demo"),
+    show_default=True,
+    help="Folder to make it in.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Draws another archive.")
+def demo(into: Path, seed: int) -> None:
+    """Draw a two-season archive, let the daemon ingest it, and show the queue it leads to."""
+    from alwatch.demo.run import run_demo
+
+    page = run_demo(into.absolute(), seed=seed, say=click.echo)
+    click.echo(f"Open {page} in a browser.")
+
+
+# --- printing ----------------------------------------------------------------------------------
+
+
+def printable(text: object) -> str:
+    """Text that any terminal can take: undecodable bytes and control characters escaped."""
+    shown = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
+
+
+def queue_as_json(made: Queue) -> dict[str, Any]:
+    """A queue as `alwatch queue --json` prints it."""
+    return {
+        "queue": made.id,
+        "season": made.season,
+        "strategy": made.strategy,
+        "seed": made.seed,
+        "frames": [
+            {
+                "video": str(frame.video),
+                "frame": frame.frame,
+                "rank": frame.rank,
+                "score": frame.score,
+                "reason": frame.reason,
+            }
+            for frame in made.frames
+        ],
+    }
+
+
+def _print_queue(made: Queue) -> None:
+    click.echo(
+        f"Queue {made.id}: {len(made.frames)} frames of season {printable(made.season)} "
+        f"({made.strategy}, seed {made.seed})"
+    )
+    if len(made.frames) < made.budget:
+        click.echo(f"{made.budget} were asked for; no other frame is left that the limits allow.")
+    rows = [
+        {"rank": f.rank, "frame": f.frame, "video": f.video.name, "reason": f.reason}
+        for f in made.frames
+    ]
+    _print_table(rows, ["rank", "frame", "video", "reason"])
+
+
+def _export_sentence(to: str, exported: Exported) -> str:
+    kept = f", {exported.kept} were there already" if exported.kept else ""
+    return f"Exported {exported.written} frames to {to}: {printable(exported.project)}{kept}."
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=1))
+
+
+def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in [columns, *cells]:
+        click.echo("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "-"
+    return printable(value).replace("\n", " ")

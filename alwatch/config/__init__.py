@@ -1,0 +1,31 @@
+"""Settings: one YAML file becomes one frozen `Settings`, or a list of all that is wrong with it."""
+
+from alwatch.config.loading import find_settings, load_settings
+from alwatch.config.sections import (
+    Archive,
+    Decoding,
+    Embedding,
+    Export,
+    Queue,
+    Sampling,
+    Season,
+    SeasonRange,
+    Settings,
+)
+from alwatch.config.template import commented_settings, settings_table
+
+__all__ = [
+    "Archive",
+    "Decoding",
+    "Embedding",
+    "Export",
+    "Queue",
+    "Sampling",
+    "Season",
+    "SeasonRange",
+    "Settings",
+    "commented_settings",
+    "find_settings",
+    "load_settings",
+    "settings_table",
+]

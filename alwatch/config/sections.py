@@ -1,0 +1,370 @@
+"""The settings: their names, defaults, meanings and what is permitted, here and nowhere else.
+
+The sample files, the table of settings and the sentences about faults are made from these models.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from alwatch.config.base import Must, Section, fault
+from alwatch.config.values import (
+    AnyPath,
+    Count,
+    Day,
+    Device,
+    Extension,
+    File,
+    Folder,
+    Names,
+    Period,
+    Rate,
+    Reading,
+    Seconds,
+    Sha256,
+    Share,
+    Text,
+    Whole,
+    reading_of,
+)
+
+VIDEO_EXTENSIONS = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".mjpeg", ".mjpg"),
+)
+
+
+class Archive(Section):
+    """One watched folder; nothing is ever written in it."""
+
+    path: Folder = Field(
+        description="The folder, with all folders in it. It may be missing for a while.",
+        examples=["/data/videos"],
+    )
+    watch: Annotated[Literal["auto", "inotify", "poll"], Must("auto, inotify or poll")] = Field(
+        default="auto",
+        description="How new files are noticed between two scans. auto: inotify on local disks, "
+        "poll on network drives.",
+    )
+    settle_s: Seconds | None = Field(
+        default=None,
+        description="Seconds a file must stay unchanged before it is read. By default this "
+        "depends on the kind of drive.",
+        examples=[60],
+    )
+    scan_s: Period | None = Field(
+        default=None,
+        description="Seconds between two complete scans. By default this depends on the kind of "
+        "drive.",
+        examples=[300],
+    )
+    extensions: Annotated[
+        tuple[Extension, ...], Field(min_length=1), Must("a list of at least one file ending")
+    ] = Field(
+        default=VIDEO_EXTENSIONS,
+        description="Ends of file names that make a video; case is ignored.",
+    )
+    ignore: Names = Field(
+        default=(),
+        description="Shell patterns of files and folders to pass over, beside the usual temporary "
+        "and hidden ones.",
+        examples=[["*_labeled.mp4", "trash"]],
+    )
+    follow_symlinks: Annotated[Literal["never", "files", "all"], Must("never, files or all")] = (
+        Field("files", description="Which links are followed. all: links to folders as well.")
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        return {"path": data} if isinstance(data, (str, Path)) else data
+
+    @field_validator("path")
+    @classmethod
+    def _apart_from_all_others(cls, path: Path, info: ValidationInfo) -> Path:
+        reading = reading_of(info)
+        other = next(
+            (r for r in reading.roots if r.is_relative_to(path) or path.is_relative_to(r)), None
+        )
+        reading.roots.append(path)
+        if other == path:
+            raise fault("be listed only once")
+        if other is not None:
+            raise fault(f"not hold, or lie in, another archive folder ({other})")
+        state_dir = reading.state_dir
+        if state_dir is not None and (
+            state_dir.is_relative_to(path) or Path(os.path.realpath(state_dir)).is_relative_to(path)
+        ):
+            raise fault(
+                f"not hold state_dir ({state_dir}), because nothing is written in an archive folder"
+            )
+        return path
+
+
+class SeasonRange(Section):
+    """A season from its first to its last day."""
+
+    season: Text = Field(description="The season's name.", examples=["autumn-2018"])
+    first: Day = Field(description="Its first day.", examples=[date(2018, 9, 1)])
+    last: Day = Field(description="Its last day.", examples=[date(2018, 11, 30)])
+
+    @field_validator("last")
+    @classmethod
+    def _in_order(cls, last: date, info: ValidationInfo) -> date:
+        first = info.data.get("first")
+        if first is None:  # faulty itself
+            return last
+        if first > last:
+            raise fault(f"not lie before the range's first day, {first}")
+        ranges = reading_of(info).ranges
+        overlap = next((r for r in ranges if r[0] <= last and first <= r[1]), None)
+        ranges.append((first, last, info.data.get("season", "another")))
+        if overlap is not None:
+            raise fault(
+                f"not overlap the range of {overlap[2]} ({overlap[0]} to {overlap[1]}); "
+                f"this one begins on {first}"
+            )
+        return last
+
+
+class Season(Section):
+    """Which season a video belongs to."""
+
+    from_: Annotated[Literal["path", "date", "mapping"], Must("path, date or mapping")] = Field(
+        default="date",
+        alias="from",
+        description="What decides: the file's path, the recording date (of the container, else "
+        "in the file name, else the modification time), or a table of patterns.",
+    )
+    pattern: Text | None = Field(
+        default=None,
+        validate_default=True,
+        description="For `from: path`: a regular expression with a named group `season`, searched "
+        "for in the path below the archive folder. Write it in single quotes.",
+        examples=["(?P<season>20[0-9][0-9])/"],
+    )
+    ranges: Annotated[tuple[SeasonRange, ...], Must("a list of ranges")] = Field(
+        default=(),
+        description="For `from: date`: the seasons. Without them each calendar year is one.",
+    )
+    mapping: Annotated[
+        dict[str, Text], Must("patterns with their seasons, each as `pattern: season`")
+    ] = Field(
+        default={},
+        validate_default=True,
+        description="For `from: mapping`: shell patterns of paths below the archive folder, each "
+        "with its season; the first that fits decides, and `*` also crosses folders.",
+        examples=[{"cage-a/*": "spring", "cage-b/*": "autumn"}],
+    )
+    otherwise: Text = Field(
+        default="unassigned", description="The season of videos that fit nowhere."
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_group(cls, pattern: str | None, info: ValidationInfo) -> str | None:
+        expected = "be a regular expression with a named group, `(?P<season>…)`"
+        if pattern is None:
+            if info.data.get("from_") == "path":
+                raise fault(f"{expected}, because season.from is path")
+            return None
+        try:
+            groups = re.compile(pattern).groupindex
+        except (re.error, OverflowError, RecursionError) as error:
+            raise fault(f"{expected}, but: {error}") from None
+        if "season" not in groups:
+            raise fault(expected)
+        return pattern
+
+    @field_validator("mapping")
+    @classmethod
+    def _is_there(cls, mapping: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if not mapping and info.data.get("from_") == "mapping":
+            raise fault("hold at least one `pattern: season`, because season.from is mapping")
+        return mapping
+
+
+class Sampling(Section):
+    """Which frames of a video are looked at."""
+
+    method: Annotated[
+        Literal["uniform", "keyframes", "adaptive"], Must("uniform, keyframes or adaptive")
+    ] = Field(
+        default="uniform",
+        description="uniform: evenly. keyframes: only those, the fastest. adaptive: coarsely, then "
+        "more where the picture changes most.",
+    )
+    stride: Count | None = Field(
+        default=None,
+        description="Look at every n-th frame; instead of rate_hz.",
+        examples=[30],
+    )
+    rate_hz: Rate = Field(default=1.0, description="Frames to look at for each second of video.")
+    max_frames: Count = Field(default=1000, description="Frames to look at in one video at most.")
+    min_gap_s: Seconds = Field(default=0.2, description="Seconds between two of them at least.")
+
+    @field_validator("rate_hz")
+    @classmethod
+    def _is_the_only_step(cls, rate_hz: float, info: ValidationInfo) -> float:
+        stride = info.data.get("stride")
+        if stride is not None:  # this runs only where rate_hz was given
+            raise fault(f"be left out where sampling.stride is set (to {stride})")
+        return rate_hz
+
+
+class Embedding(Section):
+    """What turns a frame into a vector."""
+
+    model: Text = Field(
+        default="hog",
+        description="hog needs no weights; the networks are alexnet, dino_vits16, dino_vits8, "
+        "dinov2_vits14, dinov2_vitb14, dinov3_vits16 and others.",
+    )
+    weights: File | None = Field(
+        default=None,
+        description="A local file with the network's weights. By default they come from their hub.",
+        examples=["/data/weights/dino_vits16.pth"],
+    )
+    weights_sha256: Sha256 | None = Field(
+        default=None,
+        description="The sha256 that this file must have.",
+        examples=["0123456789abcdef" * 4],
+    )
+    device: Device = Field(
+        default="auto", description="What computes. auto: CUDA where there is one."
+    )
+
+    @field_validator("weights_sha256")
+    @classmethod
+    def _has_weights(cls, sha256: str, info: ValidationInfo) -> str:
+        if info.data.get("weights", ...) is None:
+            raise fault("come with embedding.weights, the file that it belongs to")
+        return sha256
+
+
+class Decoding(Section):
+    """How videos are decoded, in a process of its own with limits."""
+
+    fast_path: Annotated[
+        Literal["auto", "keyframe", "decord", "none"], Must("auto, keyframe, decord or none")
+    ] = Field(
+        default="auto",
+        description="A faster way than reading every frame in sequence; used on a video only after "
+        "it has delivered the same frames there.",
+    )
+    max_pixels: Count = Field(
+        default=64_000_000, description="Larger frames, in pixels, are refused."
+    )
+    memory_mb: Count = Field(default=4096, description="Memory of the decoding process, in MiB.")
+    stall_s: Period = Field(
+        default=60, description="Seconds without a frame after which it is ended."
+    )
+    attempts: Count = Field(default=3, description="Attempts before a video is put in quarantine.")
+
+
+class Queue(Section):
+    """How the frames of a labelling queue are chosen."""
+
+    budget: Count = Field(default=20, description="Frames in one queue.")
+    strategy: Text = Field(
+        default="minmax", description="uniform, stride, random, kmeans or minmax."
+    )
+    seed: Whole = Field(
+        default=0, description="The same seed and the same data give the same queue."
+    )
+    per_video_max: Count | None = Field(
+        default=None, description="Frames of one video in a queue at most.", examples=[5]
+    )
+    min_gap_s: Seconds = Field(default=0.5, description="Seconds between two frames of one video.")
+    near_duplicate_quantile: Share = Field(
+        default=0.2,
+        description="Two frames are near-duplicates, of which one is left out, where they differ "
+        "less than this share of a video's neighbouring frames do.",
+    )
+    audit_share: Share = Field(
+        default=0.0,
+        description="Share of a queue that is drawn at random, to measure the true error.",
+    )
+
+
+class Export(Section):
+    """A labelling project that every queue is written to."""
+
+    to: Text = Field(description="The labelling tool: deeplabcut or folder.", examples=["folder"])
+    project: AnyPath = Field(
+        description="DeepLabCut's config.yaml, or the folder that receives the images.",
+        examples=["/data/labelling"],
+    )
+
+    @field_validator("project")
+    @classmethod
+    def _outside_the_archive(cls, project: Path, info: ValidationInfo) -> Path:
+        root = next((r for r in reading_of(info).roots if project.is_relative_to(r)), None)
+        if root is not None:
+            raise fault(
+                f"lie outside the archive folder {root}, because nothing is ever written there"
+            )
+        return project
+
+
+class Settings(Section):
+    """All settings of one file, as `load_settings` returns them."""
+
+    state_dir: Folder = Field(
+        default=Path("~/.local/state/alwatch"),
+        validate_default=True,
+        description="Where the database and all else that alwatch writes for itself is kept, on a "
+        "local disk. By default $XDG_STATE_HOME/alwatch where that variable is set.",
+        examples=["~/.local/state/alwatch"],
+    )
+    archive: Annotated[
+        tuple[Archive, ...], Field(min_length=1), Must("a list of at least one folder to watch")
+    ] = Field(
+        description="The folders that are watched; nothing is ever written in them. A path alone "
+        "is enough for an entry."
+    )
+    season: Season = Field(default_factory=Season, description=Season.__doc__)
+    sampling: Sampling = Field(default_factory=Sampling, description=Sampling.__doc__)
+    embedding: Embedding = Field(default_factory=Embedding, description=Embedding.__doc__)
+    decoding: Decoding = Field(default_factory=Decoding, description=Decoding.__doc__)
+    queue: Queue = Field(default_factory=Queue, description=Queue.__doc__)
+    exports: Annotated[tuple[Export, ...], Must("a list of labelling projects")] = Field(
+        default=(), description="The labelling projects that every queue is written to."
+    )
+
+    _source: Path = PrivateAttr()
+
+    @property
+    def source(self) -> Path:
+        """The file that these settings come from."""
+        return self._source
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_state_dir(cls, data: Any, info: ValidationInfo) -> Any:
+        state_home = reading_of(info).environ.get("XDG_STATE_HOME", "")
+        if isinstance(data, dict) and data.get("state_dir") is None and state_home[:1] == "/":
+            return {**data, "state_dir": Path(state_home) / "alwatch"}
+        return data
+
+    @field_validator("state_dir")
+    @classmethod
+    def _note_state_dir(cls, state_dir: Path, info: ValidationInfo) -> Path:
+        reading_of(info).state_dir = state_dir
+        return state_dir
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep the name of the file."""
+        self._source = context.source if isinstance(context, Reading) else Path()

@@ -1,0 +1,1 @@
+"""Frames in, one vector per frame out. Modules are loaded on first use, by name."""

@@ -1,0 +1,1 @@
+"""Where queues go and labels come from: one file per labelling tool."""

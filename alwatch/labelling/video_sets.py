@@ -1,0 +1,118 @@
+"""Adds videos to a DeepLabCut config.yaml and leaves every other byte of it alone.
+
+DeepLabCut refuses a file with a key it does not know, and a file written anew by a YAML library
+would lose a person's comments and order. So the lines are put in as text, at the place the
+parser names, and the result counts only if it parses to the old content and the new entries.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from alwatch.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SECTION = "video_sets"
+_LONGEST_FLOW_KEY = 120
+_LINE_END = re.compile(r"\r\n|\n|\r|\Z")
+
+
+def parse_config(content: bytes) -> dict[str, Any]:
+    """Parse a project's config.yaml.
+
+    Raises
+    ------
+    ValueError
+        If it is not UTF-8, not YAML, or not the settings of a (2-D) DeepLabCut project; the
+        message says which.
+    """
+    try:
+        config = yaml.safe_load(content.decode())
+    except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"it is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise ValueError("it holds no settings")
+    missing = [key for key in ("Task", "scorer", _SECTION) if key not in config]
+    if missing:
+        raise ValueError(f"it has no {' and no '.join(missing)}")
+    if not isinstance(config[_SECTION] or {}, dict):
+        raise ValueError(f"{_SECTION} is {config[_SECTION]!r:.60}, not videos with their cropping")
+    return config
+
+
+def add_video_sets(content: bytes, crops: Mapping[str, str]) -> bytes:
+    """Add videos to the `video_sets` of a config.yaml.
+
+    Parameters
+    ----------
+    content : bytes
+        The file as it is, UTF-8; any YAML style, any line ends.
+    crops : mapping of str to str
+        Video path to its `crop` value, `"x1, x2, y1, y2"`; paths that the file does not list.
+
+    Raises
+    ------
+    ExportError
+        If the entries cannot be added without changing anything else.
+    """
+    config = parse_config(content)
+    entries = {key: {"crop": crop} for key, crop in crops.items()}
+    wanted = config | {_SECTION: (config[_SECTION] or {}) | entries}
+    try:
+        grown = _insert(content.decode(), entries, empty=not config[_SECTION]).encode()
+        exact = list(parse_config(grown).items()) == list(wanted.items())
+    except (UnicodeEncodeError, ValueError, yaml.YAMLError):
+        exact = False
+    if not exact:
+        raise ExportError(
+            f"config.yaml must list {', '.join(map(repr, crops))}, and its {_SECTION} is written "
+            "in a way that new lines cannot be added to safely. Add it there by hand."
+        )
+    return grown
+
+
+def _insert(text: str, entries: dict[str, dict[str, str]], *, empty: bool) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    key, value = next((k, v) for k, v in root.value if k.value == _SECTION)
+    newline = _LINE_END.search(text, key.end_mark.index).group() or "\n"
+    if empty:
+        text = text[: value.start_mark.index].rstrip(" ") + text[value.end_mark.index :]
+        indent, last = key.start_mark.column + 2, key.end_mark.index
+    elif value.flow_style:
+        inside = value.start_mark.index + 1
+        return text[:inside] + _in_flow_style(entries) + text[inside:]
+    else:
+        indent, last = value.start_mark.column, _last_index(value)
+    at = _LINE_END.search(text, last - 1).end()  # a block scalar ends after its line's end
+    lines = _in_block_style(entries, indent, newline)
+    gap = "" if text[:at].endswith(("\n", "\r")) else newline
+    return text[:at] + gap + lines + text[at:]
+
+
+def _last_index(node: yaml.Node) -> int:
+    """Where the last thing written in a node ends; a block mapping's own end is further down."""
+    while isinstance(node, yaml.MappingNode) and node.value and not node.flow_style:
+        node = node.value[-1][1]
+    return int(node.end_mark.index)
+
+
+def _in_block_style(entries: dict[str, dict[str, str]], indent: int, newline: str) -> str:
+    block = yaml.safe_dump(
+        entries, allow_unicode=True, width=sys.maxsize, sort_keys=False, line_break="\n"
+    )
+    return "".join(" " * indent + line + newline for line in block.rstrip("\n").split("\n"))
+
+
+def _in_flow_style(entries: dict[str, dict[str, str]]) -> str:
+    parts = []
+    for key, value in entries.items():
+        mark = "? " if len(key) > _LONGEST_FLOW_KEY else ""
+        parts.append(f"{mark}{json.dumps(key, ensure_ascii=False)}: {json.dumps(value)}, ")
+    return "".join(parts)

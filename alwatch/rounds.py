@@ -1,0 +1,202 @@
+"""The clock that ticks once per round of a season: pool -> select -> queue -> export -> labels.
+
+This file alone knows the order of these steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alwatch.errors import NothingToDoError
+from alwatch.protocols import LabellingTool, OpenVideo
+from alwatch.records import EmbedderIdentity, Exported, Queue, QueuedVideo
+from alwatch.store import Store
+from alwatch.store.pools import PooledFrames
+from alwatch.strategies.pool import Limits, Pool
+from alwatch.strategies.registry import select
+
+if TYPE_CHECKING:
+    from alwatch.records import ImageArray
+
+
+def make_queue(
+    store: Store,
+    *,
+    season: str,
+    embedder: EmbedderIdentity,
+    strategy: str,
+    budget: int,
+    seed: int,
+    limits: Limits,
+    software: str,
+    now: datetime,
+) -> Queue:
+    """Choose frames of a season for labelling and keep them as a queue.
+
+    The same archive, labels, settings and seed give the same queue, and the manifest holds what
+    is needed to tell: versions, settings, and a digest of everything that was chosen from.
+
+    Parameters
+    ----------
+    store : Store
+    season : str
+    embedder : EmbedderIdentity
+        Whose vectors to choose by.
+    strategy : str
+        A name of the strategy registry.
+    budget : int
+        Number of frames.
+    seed : int
+    limits : Limits
+    software : str
+        Name and version, for the manifest.
+    now : datetime
+
+    Raises
+    ------
+    NothingToDoError
+        The season is unknown or has no frame left to choose.
+    """
+    with store.pools.one_view():
+        frames = store.pools.season_frames(embedder, season)
+        marked = store.pools.marked_frames(embedder)
+    if len(frames.video_ids) == 0:
+        known = [counts.season for counts in store.pools.season_counts()]
+        raise NothingToDoError(
+            f"Season {season!r} has no frames embedded with {embedder.name}; "
+            + (f"seasons that exist: {', '.join(known)}." if known else "no video is ingested yet.")
+        )
+    pool = _pool(frames, marked)
+    picks = select(
+        pool,
+        strategy=strategy,
+        budget=budget,
+        limits=limits,
+        rng=np.random.default_rng(seed),
+    )
+    if len(picks.rows) == 0:
+        raise NothingToDoError(
+            f"Season {season!r} has nothing left to queue: all of its {len(frames.video_ids)} "
+            f"frames are labelled, queued, or too like one that is."
+        )
+    ids = np.unique(np.concatenate([pool.video, pool.taken_video])).tolist()
+    hashes = {video.id: video.content_hash for video in store.videos.by_id(ids).values()}
+    return store.queues.add(
+        season=season,
+        strategy=strategy,
+        seed=seed,
+        budget=budget,
+        picks=[
+            (int(pool.video[row]), int(pool.frame[row]), float(score), reason)
+            for row, score, reason in zip(picks.rows, picks.scores, picks.reasons, strict=True)
+        ],
+        manifest={
+            "software": software,
+            "embedder": asdict(embedder),
+            "limits": asdict(limits),
+            "pool_frames": len(pool.video),
+            "taken_frames": len(pool.taken_video),
+            "pool_digest": _digest(pool, hashes),
+        },
+        now=now,
+    )
+
+
+def export_queue(
+    store: Store, queue: Queue, tool: LabellingTool, open_video: OpenVideo, now: datetime
+) -> Exported:
+    """Put a queue's frames where a labelling tool finds them, and remember where that is.
+
+    Raises
+    ------
+    ExportError
+        The project cannot take the queue; nothing of it was changed.
+    VideoError, DecoderDiedError
+        A video of the queue cannot be read any more.
+    """
+
+    def read_frames(video: QueuedVideo) -> Iterator[tuple[int, ImageArray]]:
+        with open_video(video.path) as reader:
+            reader.probe()
+            wanted = np.array([frame.frame for frame in video.frames], np.int64)
+            for frame in reader.read(wanted):
+                yield frame.index, frame.image
+
+    videos = store.queues.by_video(queue)
+    exported = tool.write_queue(queue, videos, read_frames)
+    ids = {video.content_hash: video.frames[0].video_id for video in videos}
+    store.queues.add_export(
+        queue, exported, [(folder, ids[content]) for folder, content in exported.folders], now
+    )
+    return exported
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSync:
+    """What reading one project's labels has changed.
+
+    `unknown` counts labelled frames of videos that are not in the archive.
+    """
+
+    tool: str
+    project: Path
+    labelled: int
+    new: int
+    gone: int
+    unknown: int
+
+
+def sync_labels(
+    store: Store, name: str, project: Path, tool: LabellingTool, now: datetime
+) -> LabelSync:
+    """Read which frames of a project are labelled; labelled frames leave the pool.
+
+    A folder belongs to the video that alwatch exported there, else to the one video of the
+    archive whose file name it bears.
+
+    Raises
+    ------
+    ExportError
+        The project cannot be read.
+    """
+    folders = store.videos.by_stem() | store.queues.export_folders(name, project)
+    labels = tool.read_labels()
+    known = [(folders[label.folder], label) for label in labels if label.folder in folders]
+    new, gone = store.queues.set_labels(name, project, known, now)
+    return LabelSync(name, project, len(known), new, gone, len(labels) - len(known))
+
+
+def _pool(frames: PooledFrames, marked: PooledFrames) -> Pool:
+    taken = marked.labelled | marked.queued
+    return Pool(
+        vectors=frames.vectors,
+        video=frames.video_ids,
+        frame=frames.frame_indices,
+        time_s=frames.times_s,
+        taken_vectors=marked.vectors[taken],
+        taken_video=marked.video_ids[taken],
+        taken_frame=marked.frame_indices[taken],
+        taken_time_s=marked.times_s[taken],
+    )
+
+
+def _digest(pool: Pool, hashes: dict[int, str]) -> str:
+    """A sha256 of everything the choice was made from, equal on every machine."""
+    digest = hashlib.sha256()
+    parts: list[tuple[Any, Any, Any]] = [
+        (pool.video, pool.frame, pool.vectors),
+        (pool.taken_video, pool.taken_frame, pool.taken_vectors),
+    ]
+    for videos, frame_indices, vectors in parts:
+        for video in dict.fromkeys(videos.tolist()):
+            digest.update(hashes[video].encode())
+            digest.update(np.ascontiguousarray(frame_indices[videos == video]).tobytes())
+        digest.update(np.ascontiguousarray(vectors).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,67 @@
+"""A flat map of an archive's vectors, for pages that draw all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FIT_ROWS = 10_000
+_EXTRA_DIRECTIONS = 8
+_PASSES = 8
+_CHUNK = 4096
+_NEGLIGIBLE = 1e-6
+
+
+def plane_coordinates(vectors: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Project vectors on the plane along which they vary most (PCA).
+
+    The plane is fitted to at most 10,000 random rows by a randomised singular value
+    decomposition (Halko, Martinsson & Tropp 2011); then all rows are projected, chunk by chunk.
+    Each axis points to where its largest loading is positive, so that the picture does not flip
+    from one drawing to the next.
+
+    Parameters
+    ----------
+    vectors : float array of shape (n, d)
+    rng : numpy.random.Generator
+        The same state and vectors give the same map.
+
+    Returns
+    -------
+    float32 array of shape (n, 2)
+        The first column varies most; a direction that does not vary is all zeros.
+    """
+    if vectors.ndim != 2:
+        raise ValueError(f"vectors must be 2-D, one row per frame, got shape {vectors.shape}")
+    n, width = vectors.shape
+    coordinates = np.zeros((n, 2), dtype=np.float32)
+    if n == 0 or width == 0:
+        return coordinates
+    fit = vectors
+    if n > _FIT_ROWS:
+        fit = vectors[np.sort(rng.choice(n, _FIT_ROWS, replace=False))]
+    centre = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
+    axes = _leading_axes(fit.astype(np.float32) - centre, np.abs(centre).max(), rng)  # (d, <= 2)
+    for low in range(0, n, _CHUNK):
+        rows = vectors[low : low + _CHUNK].astype(np.float32) - centre
+        coordinates[low : low + _CHUNK, : axes.shape[1]] = rows @ axes
+    return coordinates
+
+
+def _leading_axes(
+    centred: NDArray[np.float32], offset: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Up to two orthonormal directions as columns; those that are rounding noise are left out."""
+    n, width = centred.shape
+    k = min(2 + _EXTRA_DIRECTIONS, n, width)
+    basis = rng.standard_normal((width, k)).astype(np.float32)
+    for _ in range(_PASSES):
+        basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
+    _, lengths, turn = np.linalg.svd(centred @ basis, full_matrices=False)
+    noise = _NEGLIGIBLE * (offset * np.sqrt(n * width) + lengths[0])
+    axes: NDArray[np.float32] = (basis @ turn.T)[:, :2][:, lengths[:2] > noise]
+    largest = np.abs(axes).argmax(axis=0)
+    axes *= np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1, 1).astype(np.float32)
+    return axes

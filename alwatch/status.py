@@ -1,0 +1,88 @@
+"""What the store says of the archive, as plain data for `alwatch status`.
+
+No vector is touched and nothing heavy imported, so that it answers at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alwatch.app import App
+    from alwatch.store.pools import SeasonCounts
+
+
+def archive_status(app: App) -> dict[str, Any]:
+    """Everything `alwatch status` shows, in the shape that `--json` promises."""
+    store = app.store
+    counts = store.videos.counts()
+    model = app.settings.embedding.model
+    identity = next((i for i in store.pools.embedders() if i.name == model), None)
+    return {
+        "videos": {
+            "done": counts.done,
+            "partial": counts.partial,
+            "quarantined": counts.quarantined,
+            "waiting": counts.waiting,
+            "offline": counts.offline,
+        },
+        "frames": store.pools.n_frames(),
+        "vectors": store.pools.n_vectors(identity) if identity else 0,
+        "embedder": model,
+        "snapshot": None,
+        "daemon": daemon_state(app.settings.state_dir),
+        "roots": [
+            {"root": str(root), "online": online, "problem": problem}
+            for root, online, problem in store.videos.root_problems()
+        ],
+        "seasons": [season_row(counts) for counts in store.pools.season_counts()],
+        "queues": [
+            {
+                "queue": queue.id,
+                "season": queue.season,
+                "strategy": queue.strategy,
+                "seed": queue.seed,
+                "created_at": queue.created_at.isoformat(timespec="seconds"),
+                "frames": queue.frames,
+                "labelled": queue.labelled,
+                "exported_to": list(queue.exported_to),
+            }
+            for queue in store.queues.summaries()
+        ],
+        "quarantined": [
+            {"video": str(video.path), "reason": video.reason}
+            for video in store.videos.listing("quarantined")
+        ],
+    }
+
+
+def season_row(counts: SeasonCounts, **more: Any) -> dict[str, Any]:
+    """One season as a row of `status` and `seasons`."""
+    if counts.queued:
+        state = "queue out"
+    else:
+        state = "labelled" if counts.labelled else "needs labels"
+    return {
+        "season": counts.season,
+        "videos": counts.videos,
+        "frames": counts.frames,
+        "labelled": counts.labelled,
+        "queued": counts.queued,
+        **more,
+        "state": state,
+    }
+
+
+def daemon_state(state_dir: Path) -> str:
+    """Whether a process works on this state folder: "running (process N)" or "not running"."""
+    try:
+        with open(state_dir / "alwatch.lock", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"running (process {file.read().strip() or 'unknown'})"
+    except OSError:
+        pass
+    return "not running"

@@ -1,0 +1,60 @@
+"""The store: the only owner of the database. All SQL is in this folder.
+
+The store is the queue (a step takes rows in one state and writes its results and the new state
+in one transaction), so whatever a kill interrupts is simply done again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from alwatch.store.connection import Connection
+from alwatch.store.pools import Pools
+from alwatch.store.queues import Queues
+from alwatch.store.videos import Videos
+
+__all__ = ["Store"]
+
+DATABASE_NAME = "alwatch.sqlite"
+
+
+class Store:
+    """An open state folder: `videos`, `pools` and `queues`, over one connection.
+
+    Parameters
+    ----------
+    state_dir : Path
+        Created where it is missing.
+    checkpoints : bool
+        Whether this process moves the write-ahead log into the database. The daemon does; a
+        command that runs beside it must not, so that there is always one process that checkpoints.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written, or its database is damaged or newer than this software.
+    """
+
+    def __init__(self, state_dir: Path, *, checkpoints: bool = False) -> None:
+        self.state_dir = state_dir
+        self._connection = Connection(state_dir / DATABASE_NAME, checkpoints=checkpoints)
+        self.videos = Videos(self._connection)
+        self.pools = Pools(self._connection)
+        self.queues = Queues(self._connection)
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

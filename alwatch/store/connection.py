@@ -1,0 +1,138 @@
+"""One SQLite connection: how it is opened, how it reads and how it writes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alwatch.errors import StoreError
+
+SCHEMA_VERSION = 1
+"""Number of migrations in schema.py; kept in the database's `user_version`."""
+
+BUSY_TIMEOUT_S = 60.0
+
+
+class Connection:
+    """A connection in write-ahead mode with foreign keys on and full synchronisation.
+
+    sqlite-utils, which applies the migrations, takes a third of a second to import, so it is
+    imported only where a migration is pending.
+    """
+
+    def __init__(self, path: Path, *, checkpoints: bool) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._sqlite = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            self._sqlite.row_factory = sqlite3.Row
+            self._sqlite.execute("PRAGMA journal_mode = WAL")
+            self._sqlite.execute("PRAGMA synchronous = FULL")
+            self._sqlite.execute("PRAGMA foreign_keys = ON")
+            if not checkpoints:
+                self._sqlite.execute("PRAGMA wal_autocheckpoint = 0")
+            version = self._sqlite.execute("PRAGMA user_version").fetchone()[0]
+        except (OSError, sqlite3.Error) as error:
+            raise self._explain(error) from error
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} was written by a newer alwatch (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}); install that version, or name another state_dir."
+            )
+        if version < SCHEMA_VERSION:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        import sqlite_utils
+
+        from alwatch.store.schema import MIGRATIONS
+
+        with self.write():  # another process may be migrating: the first one does the work
+            MIGRATIONS.apply(sqlite_utils.Database(self._sqlite))
+            self._sqlite.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a reading statement."""
+        try:
+            return self._sqlite.execute(sql, tuple(parameters)).fetchall()
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def value(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
+        """First column of the first row, or None."""
+        rows = self.rows(sql, parameters)
+        return rows[0][0] if rows else None
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that takes the write lock at once, so that it never has to be upgraded.
+
+        Raises
+        ------
+        StoreError
+            The database stayed locked for a minute, the disk is full, or the file is damaged;
+            nothing of the transaction was kept.
+        """
+        try:
+            self._sqlite.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._sqlite
+                self._sqlite.execute("COMMIT")
+            except BaseException:
+                if self._sqlite.in_transaction:
+                    self._sqlite.execute("ROLLBACK")
+                raise
+        except sqlite3.IntegrityError:
+            raise  # a defect of alwatch, not a condition of the machine
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    @contextmanager
+    def one_view(self) -> Iterator[None]:
+        """Let all reads inside see the database as it is at the first of them."""
+        self._sqlite.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._sqlite.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close; an open transaction is rolled back."""
+        self._sqlite.close()
+
+    def _explain(self, error: Exception) -> StoreError:
+        text = str(error)
+        if "locked" in text:
+            remedy = "another program has held it for a minute; end it and try again"
+        elif "full" in text:
+            remedy = "make room on its disk; alwatch goes on by itself"
+        elif "not a database" in text or "malformed" in text:
+            remedy = "the file is damaged; restore a backup, or move it away to start anew"
+        else:
+            remedy = "check that state_dir exists on a local disk and may be written"
+        return StoreError(f"{self._path} cannot be used: {text}; {remedy}.")
+
+
+def to_text(moment: datetime | None) -> str | None:
+    """A moment as sortable UTC text."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def to_moment(text: str | None) -> datetime | None:
+    """The moment that `to_text` wrote."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def to_blob(path: Path) -> bytes:
+    """A path as the bytes the file system knows it by: names need not be valid UTF-8."""
+    return os.fsencode(path)
+
+
+def to_path(blob: bytes) -> Path:
+    """The path that `to_blob` wrote."""
+    return Path(os.fsdecode(blob))

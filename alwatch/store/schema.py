@@ -1,0 +1,145 @@
+"""The tables, as a list of migrations. A released migration is never edited: add another."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+MIGRATIONS = Migrations("alwatch")
+
+
+@MIGRATIONS()
+def m001_archive_frames_and_queues(db: Database) -> None:
+    """Roots, files and videos; frames and vectors; labels, queues and exports."""
+    db.create_table(
+        "roots",
+        {"path": bytes, "online": int, "problem": str, "scanned_at": str},
+        pk="path",
+        not_null={"online"},
+    )
+    db.create_table(
+        "videos",
+        {
+            "id": int,
+            "content_hash": str,
+            "state": str,
+            "reason": str,
+            "attempts": int,
+            "retry_at": str,
+            "season": str,
+            "container": str,
+            "codec": str,
+            "width_px": int,
+            "height_px": int,
+            "rotation_deg": int,
+            "fps": float,
+            "duration_s": float,
+            "recorded_at": str,
+            "n_frames": int,
+            "decoder_path": str,
+            "discovered_at": str,
+            "changed_at": str,
+        },
+        pk="id",
+        not_null={"content_hash", "state", "attempts", "discovered_at", "changed_at"},
+        defaults={"attempts": 0},
+    )
+    db.table("videos").create_index(["content_hash"], unique=True)
+    db.table("videos").create_index(["state", "id"])
+    db.table("videos").create_index(["season"])
+    db.create_table(
+        "files",
+        {
+            "path": bytes,
+            "root": bytes,
+            "device": int,
+            "inode": int,
+            "size_bytes": int,
+            "mtime_ns": int,
+            "ctime_ns": int,
+            "present": int,
+            "video_id": int,
+        },
+        pk="path",
+        not_null={"root", "present", "video_id"},
+        foreign_keys=[("video_id", "videos", "id")],
+    )
+    db.table("files").create_index(["video_id"])
+    db.table("files").create_index(["root"])
+    db.create_table("embedders", {"id": int, "name": str, "weights": str, "dim": int}, pk="id")
+    db.table("embedders").create_index(["name", "weights", "dim"], unique=True)
+    # Written by hand: sqlite-utils cannot say WITHOUT ROWID, which halves these two tables.
+    db.execute(
+        """
+        CREATE TABLE frames (
+            video_id INTEGER NOT NULL REFERENCES videos(id),
+            frame_index INTEGER NOT NULL,
+            time_s REAL NOT NULL,
+            keyframe INTEGER NOT NULL,
+            PRIMARY KEY (video_id, frame_index)
+        ) WITHOUT ROWID
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE labels (
+            video_id INTEGER NOT NULL REFERENCES videos(id),
+            frame_index INTEGER NOT NULL,
+            tool TEXT NOT NULL,
+            project BLOB NOT NULL,
+            noticed_at TEXT NOT NULL,
+            PRIMARY KEY (video_id, frame_index, tool, project)
+        ) WITHOUT ROWID
+        """
+    )
+    # One float16 matrix per video and embedder; row i belongs to the video's i-th frame.
+    # `revision` grows with every write, so that a cache can ask what is new since it was made.
+    db.create_table(
+        "vectors",
+        {"video_id": int, "embedder_id": int, "revision": int, "n_frames": int, "matrix": bytes},
+        pk=("video_id", "embedder_id"),
+        not_null={"revision", "n_frames", "matrix"},
+        foreign_keys=[("video_id", "videos", "id"), ("embedder_id", "embedders", "id")],
+    )
+    db.table("vectors").create_index(["embedder_id", "revision"])
+    db.create_table(
+        "queues",
+        {
+            "id": int,
+            "season": str,
+            "strategy": str,
+            "seed": int,
+            "budget": int,
+            "created_at": str,
+            "manifest": str,
+        },
+        pk="id",
+        not_null={"season", "strategy", "seed", "budget", "created_at", "manifest"},
+    )
+    db.create_table(
+        "queue_frames",
+        {
+            "queue_id": int,
+            "rank": int,
+            "video_id": int,
+            "frame_index": int,
+            "score": float,
+            "reason": str,
+        },
+        pk=("queue_id", "rank"),
+        not_null={"video_id", "frame_index", "score", "reason"},
+        foreign_keys=[("queue_id", "queues", "id"), ("video_id", "videos", "id")],
+    )
+    db.table("queue_frames").create_index(["video_id", "frame_index"], unique=True)
+    db.create_table(
+        "exports",
+        {"queue_id": int, "tool": str, "project": bytes, "exported_at": str, "written": int},
+        pk=("queue_id", "tool", "project"),
+        foreign_keys=[("queue_id", "queues", "id")],
+    )
+    db.create_table(
+        "export_folders",
+        {"tool": str, "project": bytes, "folder": str, "video_id": int},
+        pk=("tool", "project", "folder"),
+        foreign_keys=[("video_id", "videos", "id")],
+    )

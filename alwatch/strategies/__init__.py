@@ -1,0 +1,1 @@
+"""Strategies: a pool of frames in, picks with their reasons out."""

@@ -1,0 +1,167 @@
+"""What a strategy chooses from, what it must respect, and what it returns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """The frames of a season, and those that are already labelled or queued.
+
+    Parameters
+    ----------
+    vectors : float array of shape (n, d)
+        One row per frame; float16 as stored is fine.
+    video : int array of shape (n,)
+        Which video each frame is from; any numbers.
+    frame : int array of shape (n,)
+        Frame index in its video. A (video, frame) pair occurs once.
+    time_s : float array of shape (n,)
+        Seconds from the video's first frame.
+    taken_vectors : float array of shape (m, d)
+        Frames that are labelled or queued. They may be of other videos, and may be in the pool
+        as well: they are never chosen.
+    taken_video, taken_frame : int arrays of shape (m,)
+    taken_time_s : float array of shape (m,)
+
+    Raises
+    ------
+    ValueError
+        Shapes, kinds or values are wrong; all faults are named at once.
+    """
+
+    vectors: NDArray[Any]
+    video: NDArray[np.integer[Any]]
+    frame: NDArray[np.integer[Any]]
+    time_s: NDArray[np.floating[Any]]
+    taken_vectors: NDArray[Any]
+    taken_video: NDArray[np.integer[Any]]
+    taken_frame: NDArray[np.integer[Any]]
+    taken_time_s: NDArray[np.floating[Any]]
+
+    def __post_init__(self) -> None:
+        faults = self._shape_faults() or self._value_faults()
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    def _shape_faults(self) -> list[str]:
+        faults = []
+        for prefix in ("", "taken_"):
+            vectors = getattr(self, f"{prefix}vectors")
+            if vectors.ndim != 2 or vectors.dtype.kind != "f":
+                faults.append(
+                    f"{prefix}vectors must be a 2-D float array, one row per frame, got "
+                    f"{vectors.dtype} of shape {vectors.shape}"
+                )
+            for name, kinds in (("video", "iu"), ("frame", "iu"), ("time_s", "f")):
+                array = getattr(self, prefix + name)
+                if array.shape != vectors.shape[:1] or array.dtype.kind not in kinds:
+                    faults.append(
+                        f"{prefix}{name} must be {'int' if kinds == 'iu' else 'float'} of shape "
+                        f"{vectors.shape[:1]}, got {array.dtype} of shape {array.shape}"
+                    )
+        if not faults and len(self.vectors) and len(self.taken_vectors):
+            width, taken_width = self.vectors.shape[1], self.taken_vectors.shape[1]
+            if width != taken_width:
+                faults.append(f"vectors are {width} wide but taken_vectors {taken_width}")
+        return faults
+
+    def _value_faults(self) -> list[str]:
+        faults = []
+        for name in ("vectors", "time_s", "taken_vectors", "taken_time_s"):
+            n_bad = _count_not_finite(getattr(self, name))
+            if n_bad:
+                faults.append(f"{name} has NaN or infinity in {n_bad} of its rows")
+        order = np.lexsort((self.frame, self.video))
+        video, frame = self.video[order], self.frame[order]
+        twice = np.flatnonzero((video[1:] == video[:-1]) & (frame[1:] == frame[:-1]))
+        if len(twice):
+            first = twice[0]
+            faults.append(f"frame {frame[first]} of video {video[first]} is listed twice")
+        return faults
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picks:
+    """Chosen frames in rank order.
+
+    Parameters
+    ----------
+    rows : int array of shape (k,)
+        Row numbers of the pool.
+    scores : float array of shape (k,)
+        What the strategy measured for each at the moment of choice; 0 where it measures nothing.
+    reasons : tuple of k strings
+        Why each was chosen, for the person who labels it.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    reasons: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        k = len(self.reasons)
+        if self.rows.shape != (k,) or self.scores.shape != (k,):
+            raise ValueError(
+                f"rows, scores and reasons must be equally long, got shapes {self.rows.shape}, "
+                f"{self.scores.shape} and {k} reasons"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What no queue may hold, whatever its strategy.
+
+    Parameters
+    ----------
+    per_video_max : int or None
+        At most this many frames of one video in one queue; frames of earlier queues don't count.
+    min_gap_s : float
+        Frames of one video that are less than this apart in time exclude each other, those
+        labelled or queued before included.
+    near_duplicate_quantile : float
+        Frames of one video exclude each other where their vectors are no farther apart than this
+        quantile of the distances between the video's neighbouring frames. With 0, as always,
+        only frames with identical vectors do, whatever their videos.
+    audit_share : float
+        Share of the budget that is drawn at random, video by video, before the strategy
+        chooses: a fair sample to measure the true error on.
+
+    Raises
+    ------
+    ValueError
+        A value is out of range; all faults are named at once.
+    """
+
+    per_video_max: int | None = None
+    min_gap_s: float = 0.0
+    near_duplicate_quantile: float = 0.0
+    audit_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.per_video_max is not None and self.per_video_max < 1:
+            faults.append(f"per_video_max must be at least 1 or None, got {self.per_video_max}")
+        if not 0 <= self.min_gap_s < math.inf:
+            faults.append(f"min_gap_s must be at least 0 and finite, got {self.min_gap_s}")
+        for name in ("near_duplicate_quantile", "audit_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.append(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        if faults:
+            raise ValueError("; ".join(faults))
+
+
+def _count_not_finite(array: NDArray[Any]) -> int:
+    """Count the rows that hold NaN or infinity, without a mask as large as the array."""
+    return sum(
+        int((~np.isfinite(part)).reshape(len(part), -1).any(axis=1).sum())
+        for part in (array[low : low + _CHUNK] for low in range(0, len(array), _CHUNK))
+    )

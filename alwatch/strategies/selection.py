@@ -1,0 +1,224 @@
+"""The limits that every strategy obeys, kept in one place while a queue fills up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alwatch.scores.distances import nearest_distance, unit_rows
+from alwatch.strategies.pool import Limits, Picks, Pool
+
+_CHUNK = 2048
+
+_TIME_TOLERANCE_S = 1e-6
+"""Time stamps are rounded: frames exactly one gap apart must not exclude each other."""
+
+
+class Selection:
+    """A queue that fills up, and which frames may still enter it.
+
+    Frames are seen here in the order (video, time, frame), whatever the pool's order is, so
+    that a choice does not depend on how the pool was read; `rows` means positions in this order,
+    and the frames of one video are a slice. Distances are those between unit rows.
+
+    Parameters
+    ----------
+    pool : Pool
+    limits : Limits
+    budget : int
+        Most frames to pick, >= 1.
+
+    Attributes
+    ----------
+    video : int array of shape (n,)
+        Number of each row's video, counted from 0 in the order of the slices `videos`.
+    time_s : float array of shape (n,)
+    videos : list of slice
+        The rows of each video.
+    n_marked : int array of shape (len(videos),)
+        Frames of each video that are labelled, queued or picked.
+    open_mask : bool array of shape (n,)
+        False for rows known to be closed. A row that is True may still turn out to be a
+        near-duplicate: only `is_open` is the last word.
+    """
+
+    def __init__(self, pool: Pool, limits: Limits, budget: int) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._budget = budget
+        self._order = np.lexsort((pool.frame, pool.time_s, pool.video))
+        numbers, start = np.unique(pool.video[self._order], return_index=True)
+        end = np.append(start[1:], len(self._order))
+        self.videos = [slice(int(low), int(high)) for low, high in zip(start, end, strict=True)]
+        self.video = np.repeat(np.arange(len(start)), end - start)
+        self.time_s = pool.time_s[self._order].astype(np.float64)
+        self.open_mask = np.ones(len(self._order), dtype=np.bool_)
+        self.n_marked = np.zeros(len(start), dtype=np.int64)
+        self._n_picked = np.zeros(len(start), dtype=np.int64)
+        self._picks: list[tuple[int, float, str]] = []
+        width = pool.vectors.shape[1] if len(pool.vectors) else pool.taken_vectors.shape[1]
+        self._known_of = [np.empty((0, width), dtype=np.float32) for _ in start]
+        self._n_compared = np.zeros(len(start), dtype=np.int64)  # known rows all rows were held to
+        self._radius: dict[int, float] = {}
+        self._taken = (
+            unit_rows(pool.taken_vectors)
+            if len(pool.taken_vectors)
+            else np.empty((0, width), dtype=np.float32)
+        )
+        self._known_bytes = {_key(vector) for vector in self._taken}
+        self._close_taken(numbers)
+
+    @property
+    def remaining(self) -> int:
+        """How many more frames the budget allows."""
+        return self._budget - len(self._picks)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the budget is not used up and some row may still be open."""
+        return self.remaining > 0 and bool(self.open_mask.any())
+
+    def vectors(self, rows: Any) -> NDArray[np.float32]:
+        """Unit vectors of some rows (a slice or an int array), float32 of shape (k, d)."""
+        return unit_rows(self._pool.vectors[self._order[rows]])
+
+    def known_vectors(self) -> NDArray[np.float32]:
+        """Unit vectors of all frames that are labelled, queued or picked."""
+        picked = np.array([row for row, _, _ in self._picks], dtype=np.int64)
+        return np.concatenate([self._taken, self.vectors(picked)])
+
+    def open_rows(self, within: slice = slice(None)) -> NDArray[np.int64]:
+        """Rows that are not known to be closed, in increasing order."""
+        first = within.start or 0
+        return np.flatnonzero(self.open_mask[within]) + first
+
+    def room(self, video: int) -> int:
+        """How many more frames of this video may enter, as far as is known."""
+        n_open = int(self.open_mask[self.videos[video]].sum())
+        cap = self._limits.per_video_max
+        return n_open if cap is None else min(n_open, cap - int(self._n_picked[video]))
+
+    def is_open(self, row: int) -> bool:
+        """Whether this row may be picked now. Once False it stays False."""
+        if self.open_mask[row] and self._repeats_known(row):
+            self.open_mask[row] = False
+        return bool(self.open_mask[row])
+
+    def nearest_open(
+        self, target: float, scale: NDArray[Any], within: slice = slice(None)
+    ) -> int | None:
+        """Find the open row whose value on `scale`, of shape (n,), is nearest to `target`."""
+        while len(rows := self.open_rows(within)):
+            row = int(rows[np.abs(scale[rows] - target).argmin()])
+            if self.is_open(row):
+                return row
+        return None
+
+    def take(self, row: int, score: float, reason: str) -> None:
+        """Pick an open row and close what it excludes.
+
+        Raises
+        ------
+        ValueError
+            The row is closed or the budget is used up; a strategy must ask first.
+        """
+        if self.remaining < 1 or not self.is_open(row):
+            raise ValueError(f"row {row} cannot be picked: closed, or the budget is used up")
+        self._picks.append((row, score, reason))
+        vector = self.vectors(np.array([row]))
+        self._known_bytes.add(_key(vector[0]))
+        video = int(self.video[row])
+        self.open_mask[row] = False
+        self._mark(video, vector, self.time_s[row : row + 1])
+        self._n_picked[video] += 1
+        if self.room(video) == 0:
+            self.open_mask[self.videos[video]] = False
+
+    def take_audit(self, rng: np.random.Generator) -> None:
+        """Pick the audit share: a random open frame of each video in turn, in random order."""
+        due = round(self._limits.audit_share * self._budget)
+        while due > 0 and self.wants_more:
+            for video in rng.permutation(len(self.videos)):
+                row = self._random_open(self.videos[video], rng) if due > 0 else None
+                if row is not None:
+                    self.take(row, 0.0, "random audit sample")
+                    due -= 1
+
+    def picks(self) -> Picks:
+        """What was picked, with the pool's own row numbers."""
+        return Picks(
+            rows=np.array([self._order[row] for row, _, _ in self._picks], dtype=np.int64),
+            scores=np.array([score for _, score, _ in self._picks], dtype=np.float64),
+            reasons=tuple(reason for _, _, reason in self._picks),
+        )
+
+    def _random_open(self, within: slice, rng: np.random.Generator) -> int | None:
+        while len(rows := self.open_rows(within)):
+            row = int(rng.choice(rows))
+            if self.is_open(row):
+                return row
+        return None
+
+    def _close_taken(self, numbers: NDArray[Any]) -> None:
+        pool = self._pool
+        for video, number in enumerate(numbers):
+            taken = np.flatnonzero(pool.taken_video == number)
+            if len(taken) == 0:
+                continue
+            frames = pool.frame[self._order[self.videos[video]]]
+            self.open_mask[self.videos[video]] &= ~np.isin(frames, pool.taken_frame[taken])
+            self._mark(video, self._taken[taken], pool.taken_time_s[taken])
+
+    def _mark(self, video: int, vectors: NDArray[np.float32], at_s: NDArray[Any]) -> None:
+        """Make frames of this video known, and close the frames too near to them in time."""
+        self._known_of[video] = np.concatenate([self._known_of[video], vectors])
+        self.n_marked[video] += len(vectors)
+        within = self.videos[video]
+        times_s = self.time_s[within]
+        reach_s = self._limits.min_gap_s - _TIME_TOLERANCE_S
+        first = np.searchsorted(times_s, at_s - reach_s, side="right")
+        end = np.searchsorted(times_s, at_s + reach_s, side="left")
+        for low, high in zip(first, end, strict=True):
+            self.open_mask[within][low:high] = False
+
+    def _repeats_known(self, row: int) -> bool:
+        vector = self.vectors(np.array([row]))
+        if _key(vector[0]) in self._known_bytes:
+            return True
+        video = int(self.video[row])
+        if len(self._known_of[video]) == 0 or self._limits.near_duplicate_quantile == 0:
+            return False
+        radius = self._near_duplicate_radius(video)
+        repeats = bool(nearest_distance(vector, self._known_of[video])[0] <= radius)
+        if repeats:
+            self._close_near_duplicates(video, radius)
+        return repeats
+
+    def _close_near_duplicates(self, video: int, radius: float) -> None:
+        """Close every near-duplicate in this video at once, so that rows are not asked singly."""
+        known = self._known_of[video][self._n_compared[video] :]
+        rows = self.open_rows(self.videos[video])
+        for low in range(0, len(rows), _CHUNK):
+            part = rows[low : low + _CHUNK]
+            self.open_mask[part] = nearest_distance(self.vectors(part), known) > radius
+        self._n_compared[video] = len(self._known_of[video])
+
+    def _near_duplicate_radius(self, video: int) -> float:
+        """The set quantile of the distances between this video's neighbouring frames."""
+        if video not in self._radius:
+            start, stop = self.videos[video].start, self.videos[video].stop
+            steps = [np.zeros(0, dtype=np.float32)]
+            for low in range(start, stop - 1, _CHUNK):
+                rows = self.vectors(slice(low, min(low + _CHUNK + 1, stop)))
+                steps.append(np.linalg.norm(rows[1:] - rows[:-1], axis=1))
+            quantile = self._limits.near_duplicate_quantile
+            lengths = np.concatenate(steps)
+            self._radius[video] = float(np.quantile(lengths, quantile)) if len(lengths) else 0.0
+        return self._radius[video]
+
+
+def _key(vector: NDArray[np.float32]) -> bytes:
+    """Equal for equal vectors; adding 0 turns -0 into 0."""
+    return (vector + np.float32(0)).tobytes()

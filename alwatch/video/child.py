@@ -1,0 +1,247 @@
+"""The parent's side of a decoding child: starting it, hearing it, and ending it for certain."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+import alwatch
+from alwatch.records import ImageArray
+
+_BUFFER_BYTES = 64 * 2**20  # decoded ahead of the consumer
+_PIPE_BYTES = 2**20
+_END_S = 5.0  # a killed child that is not gone by then is stuck in the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the child: its kind, its fields, and the raw bytes that came with it."""
+
+    kind: str
+    fields: dict[str, Any]
+    payload: ImageArray
+
+
+class SilenceError(Exception):
+    """The child said nothing for the time allowed."""
+
+
+class ChildEndedError(Exception):
+    """The child has ended, or was ended, and nothing more will come."""
+
+
+class AnswerBuffer:
+    """Hands answers from the thread that reads them to the consumer; bounded by bytes.
+
+    Decoding thus runs ahead of a consumer that takes frames in batches, but not without end.
+    """
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._held_bytes = 0
+        self._answers: deque[Answer] = deque()
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, answer: Answer) -> bool:
+        """Add an answer, waiting for room; False if there is nobody to take it any more."""
+        size = answer.payload.nbytes
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._closed
+                    or not self._answers
+                    or self._held_bytes + size <= self._capacity_bytes
+                )
+            )
+            if self._closed:
+                return False
+            self._answers.append(answer)
+            self._held_bytes += size
+            self._changed.notify_all()
+            return True
+
+    def get(self, timeout_s: float) -> Answer:
+        """Take the oldest answer, waiting for one.
+
+        Raises
+        ------
+        SilenceError
+            None came within `timeout_s`.
+        ChildEndedError
+            None will come.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._answers or self._closed, timeout_s)
+            if self._answers:
+                answer = self._answers.popleft()
+                self._held_bytes -= answer.payload.nbytes
+                self._changed.notify_all()
+                return answer
+            raise ChildEndedError if self._closed else SilenceError
+
+    def close(self, *, discard: bool) -> None:
+        """Let nothing more in; `discard` also drops what is held."""
+        with self._changed:
+            self._closed = True
+            if discard:
+                self._answers.clear()
+            self._changed.notify_all()
+
+
+class DecodingChild:
+    """One running `alwatch.video.worker`.
+
+    Parameters
+    ----------
+    settings : dict
+        The first line it is sent.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "alwatch.video.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is for the parent to handle
+        )
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._stdin, self._stderr = self._process.stdin, self._process.stderr
+        with suppress(OSError):
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        os.set_blocking(self._stdin.fileno(), False)
+        os.set_blocking(self._stderr.fileno(), False)
+        self._words = ""
+        self._answers = AnswerBuffer(_BUFFER_BYTES)
+        self._reading = threading.Thread(
+            target=_pump, args=(self._process.stdout, self._answers), daemon=True
+        )
+        self._reading.start()
+        self.busy = False
+        """Whether a request is being served whose last answer has not been taken."""
+        self.send(settings, timeout_s=_END_S)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def send(self, request: dict[str, Any], timeout_s: float) -> None:
+        """Send one request.
+
+        Raises
+        ------
+        SilenceError
+            The child took nothing for `timeout_s`.
+        ChildEndedError
+            It is gone.
+        """
+        left = memoryview(json.dumps(request).encode() + b"\n")
+        while left:
+            if not select.select([], [self._stdin], [], timeout_s)[1]:
+                raise SilenceError
+            try:
+                left = left[os.write(self._stdin.fileno(), left) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise ChildEndedError from None
+
+    def receive(self, timeout_s: float) -> Answer:
+        """Take the next answer; raises as `AnswerBuffer.get`."""
+        answer = self._answers.get(timeout_s)
+        self._listen()
+        return answer
+
+    def end(self) -> None:
+        """Kill the child and reap it; safe to call again and from any thread."""
+        self._answers.close(discard=True)
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+        self._reading.join(_END_S)
+        self._listen()
+        for pipe in (self._stdin, self._stderr):
+            with suppress(OSError):
+                pipe.close()
+
+    def cause_of_end(self) -> str:
+        """Say how the child ended; call before `end`, once nothing more comes from it."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+        self._listen()
+        code = self._process.returncode
+        if code is None:
+            return "it closed its output"
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exit status {code}"
+
+    def last_words(self, count: int) -> str:
+        """Return the latest distinct messages that FFmpeg or Python wrote, as one short line."""
+        lines: list[str] = []
+        for raw in reversed(self._words.splitlines()):
+            line = re.sub(r"\[([\w,]+) @ 0x[0-9a-f]+\]", r"\1:", raw).strip()
+            line = "".join(c for c in line if c.isprintable())[:160]
+            if line and line not in lines and "message repeated" not in line:
+                lines.append(line)
+            if len(lines) == count:
+                break
+        return "; ".join(reversed(lines))
+
+    def _listen(self) -> None:
+        with suppress(BlockingIOError, ValueError, OSError):
+            while chunk := os.read(self._stderr.fileno(), 1 << 16):
+                self._words = (self._words + chunk.decode("utf-8", "replace"))[-4096:]
+
+
+def _environment() -> dict[str, str]:
+    """Make the same alwatch importable in the child, with few threads, no GPU, no droppings."""
+    package_root = str(Path(alwatch.__file__).resolve().parent.parent)
+    paths = [package_root, os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(p for p in paths if p),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def _pump(stdout: IO[bytes], answers: AnswerBuffer) -> None:
+    """Read answers until the child's output ends or nobody takes them."""
+    with stdout, suppress(OSError, ValueError, KeyError):
+        while line := stdout.readline():
+            fields = json.loads(line)
+            payload = np.empty(fields["bytes"], dtype=np.uint8)
+            if _fill(stdout, payload) and not answers.put(Answer(fields["kind"], fields, payload)):
+                break
+    answers.close(discard=False)
+
+
+def _fill(stdout: IO[bytes], payload: ImageArray) -> bool:
+    view = memoryview(payload)
+    while view:
+        count = stdout.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            return False
+        view = view[count:]
+    return True

@@ -1,0 +1,126 @@
+"""A video's frames from its packet table, and what reading some of them costs. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from alwatch.records import BoolArray, IntArray, Timeline
+
+NO_PTS = int(np.iinfo(np.int64).min)
+"""Stands in a packet table for a packet without a presentation time stamp."""
+
+SEEK_COST_FRAMES = 4
+"""What one seek costs beyond its decoded frames, in frames (measured: bench_decode.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketTable:
+    """The video packets of a file in stored order, one entry per packet.
+
+    Parameters
+    ----------
+    pts : int64 array of shape (n_packets,), `NO_PTS` where a packet has none
+    keyframe, discard : bool array of shape (n_packets,)
+        `discard` marks packets that an edit list hides: decoded, never shown.
+    size_bytes : int64 array of shape (n_packets,)
+        An empty packet (AVI's mark for a dropped frame) yields no frame.
+    """
+
+    pts: IntArray
+    keyframe: BoolArray
+    discard: BoolArray
+    size_bytes: IntArray
+
+    def __post_init__(self) -> None:
+        shapes = {a.shape for a in (self.pts, self.keyframe, self.discard, self.size_bytes)}
+        if len(shapes) != 1 or self.pts.ndim != 1:
+            raise ValueError(f"the columns must be 1-D and equally long, got shapes {shapes}")
+
+
+@dataclass(frozen=True, slots=True)
+class SeekRun:
+    """Frames to be read after one seek: from keyframe index `key` on to the last of `wanted`."""
+
+    key: int
+    wanted: IntArray
+
+
+def build_timeline(packets: PacketTable, time_base: Fraction) -> Timeline | None:
+    """List the frames that a packet table promises, or None where it does not tell.
+
+    A frame's index is the rank of its PTS among the packets that are shown. That needs every
+    one of them to have a PTS of its own.
+
+    Parameters
+    ----------
+    packets : PacketTable
+    time_base : Fraction
+        Seconds per PTS unit.
+    """
+    shown = ~packets.discard & (packets.size_bytes > 0)
+    pts = packets.pts[shown]
+    order = np.argsort(pts, kind="stable")
+    pts = pts[order]
+    if pts.size == 0 or pts[0] == NO_PTS or bool((np.diff(pts) == 0).any()):
+        return None
+    return Timeline(
+        pts=pts,
+        keyframe=packets.keyframe[shown][order],
+        time_base=time_base,
+        source="packets",
+        seekable=True,
+    )
+
+
+def timeline_from_census(
+    pts: IntArray, keyframe: BoolArray, time_base: Fraction, frame_s: Fraction
+) -> Timeline:
+    """List the frames that decoding in sequence has delivered, in that order.
+
+    PTS that increase strictly name one frame each and are kept; others (decoders of files
+    that store no PTS make them up) are replaced by a constant rate.
+
+    Parameters
+    ----------
+    pts : int64 array of shape (n_frames,), `NO_PTS` where a frame has none
+    keyframe : bool array of shape (n_frames,)
+    time_base : Fraction
+        Seconds per PTS unit.
+    frame_s : Fraction
+        Seconds per frame, where PTS do not tell.
+    """
+    usable = bool((pts != NO_PTS).all() and (np.diff(pts) > 0).all())
+    return Timeline(
+        pts=pts if usable else np.arange(pts.size, dtype=np.int64),
+        keyframe=keyframe,
+        time_base=time_base if usable else frame_s,
+        source="decode",
+        seekable=usable,
+    )
+
+
+def plan_seek_runs(timeline: Timeline, indices: IntArray) -> list[SeekRun] | None:
+    """Group increasing frame indices by the keyframe to seek to; None if one precedes them all."""
+    keys = np.flatnonzero(timeline.keyframe)
+    owners = np.searchsorted(keys, indices, side="right") - 1
+    if indices.size and owners[0] < 0:
+        return None
+    cuts = np.flatnonzero(np.diff(owners)) + 1
+    return [
+        SeekRun(key=int(keys[owner[0]]), wanted=wanted)
+        for owner, wanted in zip(np.split(owners, cuts), np.split(indices, cuts), strict=True)
+        if wanted.size
+    ]
+
+
+def sequence_cost(indices: IntArray) -> int:
+    """Frames that a read in sequence decodes to deliver these increasing indices."""
+    return int(indices[-1]) + 1 if indices.size else 0
+
+
+def seek_cost(runs: list[SeekRun]) -> int:
+    """Frames' worth of work that reading these runs takes, each seek's own cost included."""
+    return sum(int(run.wanted[-1]) - run.key + 1 + SEEK_COST_FRAMES for run in runs)
