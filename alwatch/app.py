@@ -7,6 +7,8 @@ of installed plug-ins) and imported on first use, so that a command pays only fo
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,7 +21,7 @@ from alwatch import __version__
 from alwatch.config import Settings
 from alwatch.errors import NothingToDoError, SettingsError
 from alwatch.records import EmbedderIdentity, SeenFile
-from alwatch.season_rules import SeasonRule, season_of
+from alwatch.season_rules import SeasonRange, SeasonRule, season_of
 from alwatch.store import Store
 
 if TYPE_CHECKING:
@@ -37,15 +39,18 @@ PARTS: dict[str, dict[str, str]] = {
     "embedder": {
         "hog": "alwatch.embedders.hog:HogEmbedder",
         "alexnet": "alwatch.embedders.networks:AlexNetEmbedder",
+        "dino_vits16": "alwatch.embedders.networks:DinoEmbedder",
+        "dino_vits8": "alwatch.embedders.networks:DinoEmbedder",
+        "dino_vitb16": "alwatch.embedders.networks:DinoEmbedder",
+        "dino_vitb8": "alwatch.embedders.networks:DinoEmbedder",
+        "dinov2_vits14": "alwatch.embedders.networks:DinoEmbedder",
+        "dinov2_vitb14": "alwatch.embedders.networks:DinoEmbedder",
+        "dinov3_vits16": "alwatch.embedders.networks:DinoEmbedder",
+        "dinov3_vitb16": "alwatch.embedders.networks:DinoEmbedder",
     },
     "labelling": {
         "deeplabcut": "alwatch.labelling.deeplabcut:DeepLabCutProject",
         "folder": "alwatch.labelling.folder:FrameFolder",
-    },
-    "sampler": {
-        "uniform": "alwatch.video.sampling:UniformSampler",
-        "keyframes": "alwatch.video.sampling:KeyframeSampler",
-        "adaptive": "alwatch.video.sampling:AdaptiveSampler",
     },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""
@@ -133,22 +138,39 @@ class App:
         """
         embedding = self.settings.embedding
         part = find_part("embedder", embedding.model, setting="embedding.model")
-        return cast(
-            "Embedder",
-            part(
-                model=embedding.model,
-                weights=embedding.weights,
-                weights_sha256=embedding.weights_sha256,
-                device=embedding.device,
-            ),
-        )
+        takes = inspect.signature(part).parameters
+        for name in ("weights", "weights_sha256"):
+            value = getattr(embedding, name)
+            if value is not None and name not in takes:
+                raise SettingsError(
+                    f"embedding.{name} is {value}, but {embedding.model} has no weights; "
+                    f"remove it from {self.settings.source}."
+                )
+        given = {
+            "model": embedding.model,
+            "weights": embedding.weights,
+            "weights_sha256": embedding.weights_sha256,
+            "device": embedding.device,
+        }
+        return cast("Embedder", part(**{name: given[name] for name in given if name in takes}))
 
     @property
     def sampler(self) -> Sampler:
         """Which frames of a video are looked at."""
-        sampling = self.settings.sampling
-        part = find_part("sampler", sampling.method, setting="sampling.method")
-        return cast("Sampler", part.from_settings(sampling))
+        from alwatch.video.sampling import AdaptiveSampler, KeyframeSampler, UniformSampler
+
+        how = self.settings.sampling
+        if how.method == "keyframes":
+            return KeyframeSampler(max_frames=how.max_frames, min_gap_s=how.min_gap_s)
+        if how.method == "adaptive":
+            return AdaptiveSampler(
+                rate_hz=how.rate_hz, max_frames=how.max_frames, min_gap_s=how.min_gap_s
+            )
+        return UniformSampler(
+            rate_hz=how.rate_hz if how.stride is None else None,
+            stride=how.stride,
+            max_frames=how.max_frames,
+        )
 
     def labelling_tool(self, name: str, project: Path) -> LabellingTool:
         """A project of a labelling tool."""
@@ -172,9 +194,20 @@ class App:
 
     def watched_roots(self) -> list[WatchedRoot]:
         """The archive's roots as the watcher wants them."""
-        from alwatch.watch import WatchedRoot
+        from alwatch.watch import IGNORED, WatchedRoot
 
-        return [WatchedRoot.from_settings(root) for root in self.settings.archive]
+        return [
+            WatchedRoot(
+                path=root.path,
+                watch=root.watch,
+                settle_s=root.settle_s,
+                scan_s=root.scan_s,
+                extensions=frozenset(suffix.removeprefix(".") for suffix in root.extensions),
+                ignore=(*IGNORED, *root.ignore),
+                follow_symlinks=root.follow_symlinks,
+            )
+            for root in self.settings.archive
+        ]
 
     def ingest(
         self, *, patience_s: float, on_progress: Callable[[int], None] | None = None
@@ -204,7 +237,14 @@ class App:
 
     @cached_property
     def _season_rule(self) -> SeasonRule:
-        return self.settings.season.rule()
+        season = self.settings.season
+        return SeasonRule(
+            source=season.from_,
+            pattern=None if season.pattern is None else re.compile(season.pattern),
+            ranges=tuple(SeasonRange(r.season, r.first, r.last) for r in season.ranges),
+            mapping=tuple(season.mapping.items()),
+            otherwise=season.otherwise,
+        )
 
     def season_of(self, file: SeenFile, recorded_at: datetime | None) -> str:
         """The season of a file by the settings."""

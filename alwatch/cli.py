@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from alwatch.config import Settings
     from alwatch.records import Exported, Queue
 
+_SEASON_COLUMNS = ["season", "videos", "frames", "labelled", "queued"]
+_QUEUE_COLUMNS = ["queue", "season", "strategy", "frames", "labelled", "exported_to"]
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
@@ -57,7 +60,8 @@ def _exit_code(error: AlwatchError) -> int:
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Settings; else ./alwatch.yaml, ~/.config/alwatch/alwatch.yaml, /etc/alwatch/alwatch.yaml.",
+    help="Settings; by default ./alwatch.yaml, ~/.config/alwatch/alwatch.yaml or "
+    "/etc/alwatch/alwatch.yaml, whichever is found first.",
 )
 @click.pass_context
 def alwatch(context: click.Context, config: Path | None) -> None:
@@ -114,7 +118,7 @@ def init(file: Path, archive: Path | None, full: bool) -> None:
 @json_option
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
-    """Say what is wrong on this machine (settings, disk, limits, codecs, weights), and the remedy."""
+    """Say what is wrong on this machine (disk, limits, codecs, weights, …), and the remedy."""
     from alwatch.check import check_machine
 
     settings = _settings(context)
@@ -191,9 +195,9 @@ def status(context: click.Context, as_json: bool) -> None:
     for root in report["roots"]:
         click.echo(f"root      {printable(root['root'])}: {printable(root['problem'])}")
     if report["seasons"]:
-        _print_table(report["seasons"], ["season", "videos", "frames", "labelled", "queued", "state"])
+        _print_table(report["seasons"], [*_SEASON_COLUMNS, "state"])
     if report["queues"]:
-        _print_table(report["queues"], ["queue", "season", "strategy", "frames", "labelled", "exported_to"])
+        _print_table(report["queues"], _QUEUE_COLUMNS)
     for video in report["quarantined"]:
         click.echo(f"quarantined  {printable(video['video'])}\n    {printable(video['reason'])}")
 
@@ -209,7 +213,7 @@ def seasons(context: click.Context, as_json: bool) -> None:
     if as_json:
         _print_json({"seasons": rows})
     else:
-        _print_table(rows, ["season", "videos", "frames", "labelled", "queued", "coverage", "state"])
+        _print_table(rows, [*_SEASON_COLUMNS, "coverage", "state"])
 
 
 @alwatch.command()

@@ -35,7 +35,7 @@ def season_statuses(store: Store, embedder: EmbedderIdentity) -> list[SeasonStat
         videos = store.videos.by_id(np.unique(archive.video_ids).tolist())
     vectors = unit_rows(archive.vectors)
     labelled = unit_rows(marked.vectors[marked.labelled])
-    radius = typical_radius(vectors, archive.video_ids, np.random.default_rng(_RADIUS_SEED))
+    radius = typical_radius(vectors, np.random.default_rng(_RADIUS_SEED), video=archive.video_ids)
     statuses = []
     for counts in all_counts:
         ids = [video.id for video in videos.values() if video.season == counts.season]

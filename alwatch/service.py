@@ -132,7 +132,7 @@ class Daemon:
             self._ingest = app.ingest(patience_s=self._patience_s(), on_progress=self._alive)
             videos.requeue_without_vectors(app.embedder.identity, app.clock())
             videos.assign_seasons(app.season_of, app.clock())
-            self._scans: queue.Queue[RootScan] = queue.Queue()
+            self._scans: queue.Queue[RootScan] = queue.Queue(maxsize=64)
             self._settling = Settling(videos.known_signatures())
             self._watcher = ArchiveWatcher(app.watched_roots(), self._scans)
             self._watcher.start()
@@ -292,7 +292,7 @@ class Reporter(Protocol):
         ...
 
     def end(self, outcome: Outcome) -> None:
-        """This is what became of it."""
+        """Work on it has ended so."""
         ...
 
 
@@ -394,6 +394,5 @@ def set_up_logging(*, verbose: bool, under_journald: bool) -> None:
 
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    for noisy in ("watchdog", "PIL", "urllib3", "httpx", "huggingface_hub"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])  # of other packages
+    logging.getLogger("alwatch").setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -60,10 +60,7 @@ def archive_status(app: App) -> dict[str, Any]:
 
 def season_row(counts: SeasonCounts, **more: Any) -> dict[str, Any]:
     """One season as a row of `status` and `seasons`."""
-    if counts.queued:
-        state = "queue out"
-    else:
-        state = "labelled" if counts.labelled else "needs labels"
+    state = "labelled" if counts.labelled else "needs labels"
     return {
         "season": counts.season,
         "videos": counts.videos,
@@ -71,7 +68,7 @@ def season_row(counts: SeasonCounts, **more: Any) -> dict[str, Any]:
         "labelled": counts.labelled,
         "queued": counts.queued,
         **more,
-        "state": state,
+        "state": "queue out" if counts.queued else state,
     }
 
 

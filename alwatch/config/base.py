@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -65,10 +65,8 @@ def fields_of(section: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def section_of(setting: FieldInfo) -> type[Section] | None:
     """Return the section that a setting holds, by itself or as a list's items, or None."""
-    for kind in (setting.annotation, *get_args(setting.annotation)):
-        if isinstance(kind, type) and issubclass(kind, Section):
-            return cast(type[Section], kind)
-    return None
+    kinds: tuple[object, ...] = (setting.annotation, *get_args(setting.annotation))
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
 
 
 def words_of(setting: FieldInfo) -> str | None:

@@ -83,7 +83,9 @@ class Archive(Section):
         examples=[["*_labeled.mp4", "trash"]],
     )
     follow_symlinks: Annotated[Literal["never", "files", "all"], Must("never, files or all")] = (
-        Field("files", description="Which links are followed. all: links to folders as well.")
+        Field(
+            default="files", description="Which links are followed. all: links to folders as well."
+        )
     )
 
     @model_validator(mode="before")
@@ -356,7 +358,7 @@ class Settings(Section):
     def _default_state_dir(cls, data: Any, info: ValidationInfo) -> Any:
         state_home = reading_of(info).environ.get("XDG_STATE_HOME", "")
         if isinstance(data, dict) and data.get("state_dir") is None and state_home[:1] == "/":
-            return {**data, "state_dir": Path(state_home) / "alwatch"}
+            return {**data, "state_dir": f"{state_home.replace('$', '$$')}/alwatch"}
         return data
 
     @field_validator("state_dir")

@@ -99,11 +99,7 @@ def _value_line(name: str, setting: FieldInfo) -> str:
 
 def _meaning(setting: FieldInfo) -> str:
     words = words_of(setting)
-    return (
-        f"{setting.description} ({words[0].upper()}{words[1:]}.)"
-        if words
-        else str(setting.description)
-    )
+    return f"{setting.description} [{words}]" if words else str(setting.description)
 
 
 def _default(setting: FieldInfo) -> str:
@@ -118,7 +114,9 @@ def _yaml(value: Any) -> str:
         value = str(value)
     elif isinstance(value, tuple):
         value = list(value)
-    quotes = "'" if isinstance(value, str) and not _PLAIN.fullmatch(value) else None
+    quotes = None
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        quotes = "'" if value.isprintable() else '"'
     text = yaml.safe_dump(
         value, default_flow_style=True, default_style=quotes, width=10**6, allow_unicode=True
     )

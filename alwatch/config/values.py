@@ -17,7 +17,6 @@ from alwatch.config.base import Must, fault
 LARGEST_NUMBER = 2**32 - 1
 """Bound of every number: what lies above fits neither databases nor clocks."""
 
-
 _VARIABLE = re.compile(r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 
 
@@ -48,8 +47,6 @@ def _to_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(text, str) or not text.strip():
         raise ValueError("not a path")
     reading = reading_of(info)
-    if text == "~" or text.startswith("~/"):
-        text = (reading.environ.get("HOME") or os.path.expanduser("~")) + text[1:]
 
     def content(match: re.Match[str]) -> str:
         name = match[1] or match[2]
@@ -59,7 +56,10 @@ def _to_path(value: object, info: ValidationInfo) -> Path:
             raise fault(f"not name {name}, an environment variable that is not set")
         return reading.environ[name]
 
-    return Path(os.path.normpath(reading.source.parent / _VARIABLE.sub(content, text)))
+    text = _VARIABLE.sub(content, text)
+    if reading.environ.get("HOME") and re.match("~(/|$)", text):
+        text = reading.environ["HOME"] + text[1:]
+    return Path(os.path.normpath(reading.source.parent / os.path.expanduser(text)))
 
 
 def _to_date(value: object) -> date:

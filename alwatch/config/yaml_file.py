@@ -70,7 +70,7 @@ def read_yaml(path: Path) -> Document:
         raise SettingsError(f"{path} is nested too deeply. Correct the file.") from None
     except (ValueError, OverflowError) as error:  # PyYAML on numbers that no character has
         raise SettingsError(f"{path} is not valid YAML: {error}. Correct the file.") from None
-    if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
+    if root is None or root.tag == _TAG_PREFIX + "null":
         raise SettingsError(
             f"{path} is empty; it must at least name an archive. "
             "Write a settings file with `alwatch init`."
@@ -82,7 +82,10 @@ def read_yaml(path: Path) -> Document:
             "Write a settings file with `alwatch init`."
         )
     document = Document({})
-    document.data = _Converter(path, document).mapping(root, ())
+    data = _Converter(path, document).plain(root, ())
+    if not isinstance(data, dict):
+        raise SettingsError(*(sentence for _, sentence in document.faults))
+    document.data = data
     return document
 
 
@@ -179,7 +182,30 @@ class _Converter:
         self._document = document
         self._met: set[int] = set()
 
-    def mapping(self, node: yaml.MappingNode, at: Location) -> dict[str, Any]:
+    def plain(self, node: yaml.Node, at: Location) -> Any:
+        """Convert a node and all that is in it; None where that is not allowed."""
+        if id(node) in self._met:
+            self._fault(node, f"{key_path(at)} repeats this value by an alias (*); write it out")
+            return None
+        self._met.add(id(node))
+        if node.tag not in _PLAIN_TAGS:
+            tag = node.tag.replace(_TAG_PREFIX, "!!")
+            self._fault(node, f"the tag {shown(tag)} is not allowed in settings")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, at)
+        if isinstance(node, yaml.SequenceNode):
+            for i, item in enumerate(node.value):
+                self._document.marks[(*at, i)] = _mark(item)
+            return [self.plain(item, (*at, i)) for i, item in enumerate(node.value)]
+        if node.tag == _TAG_PREFIX + "null":
+            return None
+        if _UNREADABLE.search(node.value):
+            self._fault(node, f"{key_path(at)} holds a control character; remove it")
+            return None
+        return node.value
+
+    def _mapping(self, node: yaml.MappingNode, at: Location) -> dict[str, Any]:
         """Convert a mapping; of a key that is set twice the first value counts."""
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -193,30 +219,8 @@ class _Converter:
                 self._fault(key_node, f"{key_path(location)} is already set in line {first}")
                 continue
             self._document.marks[location] = _mark(key_node)
-            result[key] = self._plain(value_node, location)
+            result[key] = self.plain(value_node, location)
         return result
-
-    def _plain(self, node: yaml.Node, at: Location) -> Any:
-        if id(node) in self._met:
-            self._fault(node, f"{key_path(at)} repeats this value by an alias (*); write it out")
-            return None
-        self._met.add(id(node))
-        if node.tag not in _PLAIN_TAGS:
-            tag = node.tag.replace(_TAG_PREFIX, "!!")
-            self._fault(node, f"{key_path(at)} has the tag {shown(tag)}; tags are not allowed")
-            return None
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, at)
-        if isinstance(node, yaml.SequenceNode):
-            for i, item in enumerate(node.value):
-                self._document.marks[(*at, i)] = _mark(item)
-            return [self._plain(item, (*at, i)) for i, item in enumerate(node.value)]
-        if node.tag == _TAG_PREFIX + "null":
-            return None
-        if _UNREADABLE.search(node.value):
-            self._fault(node, f"{key_path(at)} holds a control character; remove it")
-            return None
-        return node.value
 
     def _fault(self, node: yaml.Node, problem: str) -> None:
         line, column = _mark(node)

@@ -72,8 +72,8 @@ def load_state_dict(
     misfits = _misfits(state_dict, expected)
     if misfits:
         raise WeightsError(
-            f"the weights in {source} are not those of {model}: "
-            f"it has {len(expected)} tensors, {len(state_dict)} were found; {'; '.join(misfits)}. "
+            f"the weights in {source} do not fit {model}: found {len(state_dict)} tensors, "
+            f"expected {len(expected)}; {'; '.join(misfits)}. "
             f"Point embedding.weights to a file from {origin}, or set embedding.model to the "
             "network that this file belongs to."
         )

@@ -1,17 +1,21 @@
-"""PNG files: written so that they survive a power cut, and their size read from the header."""
+"""Frames on their way to PNG files, written so that they survive a power cut."""
 
 from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
 
+from alwatch.errors import ExportError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from alwatch.records import ImageArray
+    from alwatch.records import ImageArray, QueuedVideo
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 24  # signature, chunk length, "IHDR", width, height
@@ -62,3 +66,37 @@ def png_size_px(path: Path) -> tuple[int, int]:
         raise ValueError(f"{path} is not a PNG")
     width_px, height_px = struct.unpack(">II", header[16:24])
     return width_px, height_px
+
+
+def read_exactly(
+    video: QueuedVideo,
+    indices: Collection[int],
+    read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+) -> Iterator[tuple[int, ImageArray]]:
+    """Read some of a video's queued frames: by increasing index, all of them, of the right size.
+
+    Raises
+    ------
+    ExportError
+        If a frame cannot be decoded, or is not as large as the video.
+    """
+    if not indices:
+        return
+    by_index = {frame.frame: frame for frame in video.frames}
+    lost = sorted(indices)
+    wanted = replace(video, frames=tuple(by_index[index] for index in lost))
+    for index, image in read_frames(wanted):
+        if index not in lost:
+            continue
+        if image.shape[:2] != (video.height_px, video.width_px):
+            raise ExportError(
+                f"Frame {index} of {video.path} must be {video.width_px}x{video.height_px}; it is "
+                f"{image.shape[1]}x{image.shape[0]}. Ingest the video again."
+            )
+        lost.remove(index)
+        yield index, image
+    if lost:
+        raise ExportError(
+            f"{len(wanted.frames)} frames of {video.path} are to be exported; "
+            f"{', '.join(map(str, lost))} cannot be decoded. Restore the file, or ingest it again."
+        )

@@ -92,7 +92,7 @@ class ProjectFolders:
 
 
 def stem_anywhere(key: str) -> str:
-    """The stem of a path written on any system; `Path` alone takes C:\\a\\b.avi for one name."""
+    """The stem of a path written on any system; to `Path`, a Windows path is a single name."""
     return PureWindowsPath(key).stem if "\\" in key else Path(key).stem
 
 

@@ -38,9 +38,7 @@ def explained(asked: str, remedy: str) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise ExportError(
-            f"{asked} failed: {error.strerror or error}{where}. {remedy}"
-        ) from error
+        raise ExportError(f"{asked} failed: {error.strerror or error}{where}. {remedy}") from error
 
 
 @contextmanager

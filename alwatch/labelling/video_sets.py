@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SECTION = "video_sets"
 _LONGEST_FLOW_KEY = 120
-_LINE_END = re.compile(r"\r\n|\n|\r|\Z")
+_LINE_BREAK = re.compile(r"\r\n|\n|\r")
 
 
 def parse_config(content: bytes) -> dict[str, Any]:
@@ -80,8 +80,9 @@ def add_video_sets(content: bytes, crops: Mapping[str, str]) -> bytes:
 
 def _insert(text: str, entries: dict[str, dict[str, str]], *, empty: bool) -> str:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)  # parse_config has seen to it
     key, value = next((k, v) for k, v in root.value if k.value == _SECTION)
-    newline = _LINE_END.search(text, key.end_mark.index).group() or "\n"
+    newline = _line_end(text, key.end_mark.index)[1] or "\n"
     if empty:
         text = text[: value.start_mark.index].rstrip(" ") + text[value.end_mark.index :]
         indent, last = key.start_mark.column + 2, key.end_mark.index
@@ -90,10 +91,16 @@ def _insert(text: str, entries: dict[str, dict[str, str]], *, empty: bool) -> st
         return text[:inside] + _in_flow_style(entries) + text[inside:]
     else:
         indent, last = value.start_mark.column, _last_index(value)
-    at = _LINE_END.search(text, last - 1).end()  # a block scalar ends after its line's end
+    at = _line_end(text, last - 1)[0]  # a block scalar ends after its line's end
     lines = _in_block_style(entries, indent, newline)
     gap = "" if text[:at].endswith(("\n", "\r")) else newline
     return text[:at] + gap + lines + text[at:]
+
+
+def _line_end(text: str, start: int) -> tuple[int, str]:
+    """Where the line ends that `start` is in, and the line break that ends it."""
+    found = _LINE_BREAK.search(text, start)
+    return (found.end(), found.group()) if found else (len(text), "")
 
 
 def _last_index(node: yaml.Node) -> int:

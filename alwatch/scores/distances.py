@@ -70,12 +70,11 @@ def nearest_distance(
     return distance
 
 
-def squared_distances(
-    rows: NDArray[np.float32], others: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Measure all squared distances by one matrix product.
+def relative_squares(rows: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared distances, each less the squared length of its row, by one matrix product.
 
-    Fast, and good to about 1e-6 of the squared lengths; values may come out slightly below 0.
+    Enough to tell which of the others is nearest; add ``squared_lengths(rows)`` for the squared
+    distances themselves, good to about 1e-6 of the squared lengths and at times just below 0.
 
     Parameters
     ----------
@@ -86,9 +85,7 @@ def squared_distances(
     -------
     float32 array of shape (n, m)
     """
-    squares = rows @ others.T
-    squares *= -2.0
-    squares += squared_lengths(rows)[:, None]
+    squares = rows @ (-2 * others).T
     squares += squared_lengths(others)
     return squares
 
@@ -100,7 +97,7 @@ def squared_lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _to_nearest(rows: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
-    nearest = squared_distances(rows, reference).argmin(axis=1)
+    nearest = relative_squares(rows, reference).argmin(axis=1)
     return np.sqrt(squared_lengths(rows - reference[nearest]))
 
 

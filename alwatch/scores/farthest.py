@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alwatch.scores.distances import squared_distances
+from alwatch.scores.distances import relative_squares, squared_lengths
 
 _BLOCK = 2048
 """Rows that are kept exact; 512 to 8192 measure alike, this stays within a core's cache."""
@@ -56,10 +56,10 @@ class FarthestFirst:
         self._seen = np.full(n, min(self._n_known, _KNOWN_CHUNK), dtype=np.int64)
         for low in range(0, n, _BLOCK):
             part = slice(low, low + _BLOCK)
-            squares = squared_distances(rows(part), self._known[:_KNOWN_CHUNK])
-            self._bound[part] = squares.min(axis=1)
+            self._bound[part] = _to_nearest(rows(part), self._known[:_KNOWN_CHUNK])
         self._block = np.empty(0, dtype=np.int64)  # increasing row numbers
         self._block_rows = np.empty((0, known.shape[1]), dtype=np.float32)
+        self._block_lengths = np.empty(0, dtype=np.float32)  # squared
         self._block_squares = np.empty(0, dtype=np.float32)
         self._outside = (np.float32(np.inf), 0)  # largest bound, lowest row that may have it
 
@@ -96,7 +96,7 @@ class FarthestFirst:
         self._known[self._n_known] = known
         self._n_known += 1
         if len(self._block):
-            squares = squared_distances(self._block_rows, known[None])[:, 0]
+            squares = relative_squares(self._block_rows, known[None])[:, 0] + self._block_lengths
             np.minimum(self._block_squares, squares, out=self._block_squares)
 
     def _next_block(self, is_open: NDArray[np.bool_]) -> None:
@@ -111,13 +111,19 @@ class FarthestFirst:
             low = int(self._seen[self._block].min())
             high = min(low + _KNOWN_CHUNK, self._n_known)
             if low < high:
-                missed = squared_distances(rows, self._known[low:high]).min(axis=1)
-                np.minimum(squares, missed, out=squares)
+                np.minimum(squares, _to_nearest(rows, self._known[low:high]), out=squares)
             if high == self._n_known:
                 self._block_rows, self._block_squares = rows, squares
+                self._block_lengths = squared_lengths(rows)
                 return
             self._bound[self._block] = squares
             self._seen[self._block] = np.maximum(self._seen[self._block], high)
+
+
+def _to_nearest(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared distance of each row to the nearest known one."""
+    nearest: NDArray[np.float32] = relative_squares(rows, known).min(axis=1)
+    return nearest + squared_lengths(rows)
 
 
 def _largest(

@@ -60,14 +60,17 @@ class Selection:
         self._picks: list[tuple[int, float, str]] = []
         width = pool.vectors.shape[1] if len(pool.vectors) else pool.taken_vectors.shape[1]
         self._known_of = [np.empty((0, width), dtype=np.float32) for _ in start]
-        self._n_compared = np.zeros(len(start), dtype=np.int64)  # known rows all rows were held to
+        self._n_compared = np.zeros(
+            len(start), dtype=np.int64
+        )  # known rows that all rows were held to
         self._radius: dict[int, float] = {}
         self._taken = (
             unit_rows(pool.taken_vectors)
             if len(pool.taken_vectors)
             else np.empty((0, width), dtype=np.float32)
         )
-        self._known_bytes = {_key(vector) for vector in self._taken}
+        self._key = _keys(pool.vectors)[self._order]
+        self.open_mask &= ~np.isin(self._key, _keys(pool.taken_vectors))
         self._close_taken(numbers)
 
     @property
@@ -102,7 +105,7 @@ class Selection:
 
     def is_open(self, row: int) -> bool:
         """Whether this row may be picked now. Once False it stays False."""
-        if self.open_mask[row] and self._repeats_known(row):
+        if self.open_mask[row] and self._near_duplicate(row):
             self.open_mask[row] = False
         return bool(self.open_mask[row])
 
@@ -127,11 +130,9 @@ class Selection:
         if self.remaining < 1 or not self.is_open(row):
             raise ValueError(f"row {row} cannot be picked: closed, or the budget is used up")
         self._picks.append((row, score, reason))
-        vector = self.vectors(np.array([row]))
-        self._known_bytes.add(_key(vector[0]))
         video = int(self.video[row])
-        self.open_mask[row] = False
-        self._mark(video, vector, self.time_s[row : row + 1])
+        self.open_mask[self._key == self._key[row]] = False
+        self._mark(video, self.vectors(np.array([row])), self.time_s[row : row + 1])
         self._n_picked[video] += 1
         if self.room(video) == 0:
             self.open_mask[self.videos[video]] = False
@@ -183,27 +184,22 @@ class Selection:
         for low, high in zip(first, end, strict=True):
             self.open_mask[within][low:high] = False
 
-    def _repeats_known(self, row: int) -> bool:
-        vector = self.vectors(np.array([row]))
-        if _key(vector[0]) in self._known_bytes:
-            return True
+    def _near_duplicate(self, row: int) -> bool:
         video = int(self.video[row])
-        if len(self._known_of[video]) == 0 or self._limits.near_duplicate_quantile == 0:
+        known = self._known_of[video]
+        if len(known) == 0 or self._limits.near_duplicate_quantile == 0:
             return False
         radius = self._near_duplicate_radius(video)
-        repeats = bool(nearest_distance(vector, self._known_of[video])[0] <= radius)
-        if repeats:
-            self._close_near_duplicates(video, radius)
-        return repeats
-
-    def _close_near_duplicates(self, video: int, radius: float) -> None:
-        """Close every near-duplicate in this video at once, so that rows are not asked singly."""
-        known = self._known_of[video][self._n_compared[video] :]
+        if nearest_distance(self.vectors(np.array([row])), known)[0] > radius:
+            return False
+        # One is found, so there may be thousands: close them all now instead of one by one.
         rows = self.open_rows(self.videos[video])
+        unseen = known[self._n_compared[video] :]
         for low in range(0, len(rows), _CHUNK):
             part = rows[low : low + _CHUNK]
-            self.open_mask[part] = nearest_distance(self.vectors(part), known) > radius
-        self._n_compared[video] = len(self._known_of[video])
+            self.open_mask[part] = nearest_distance(self.vectors(part), unseen) > radius
+        self._n_compared[video] = len(known)
+        return True
 
     def _near_duplicate_radius(self, video: int) -> float:
         """The set quantile of the distances between this video's neighbouring frames."""
@@ -219,6 +215,10 @@ class Selection:
         return self._radius[video]
 
 
-def _key(vector: NDArray[np.float32]) -> bytes:
-    """Equal for equal vectors; adding 0 turns -0 into 0."""
-    return (vector + np.float32(0)).tobytes()
+def _keys(vectors: NDArray[Any]) -> NDArray[np.int64]:
+    """A number for each row that is equal for equal rows; adding 0 turns -0 into 0."""
+    keys = np.empty(len(vectors), dtype=np.int64)
+    for low in range(0, len(vectors), _CHUNK):
+        part = vectors[low : low + _CHUNK].astype(np.float32) + np.float32(0)
+        keys[low : low + _CHUNK] = [hash(row.tobytes()) for row in part]
+    return keys

@@ -11,17 +11,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 import alwatch
-from alwatch.records import ImageArray
+
+if TYPE_CHECKING:
+    from alwatch.records import ImageArray
 
 _BUFFER_BYTES = 64 * 2**20  # decoded ahead of the consumer
 _PIPE_BYTES = 2**20
@@ -238,7 +239,7 @@ def _pump(stdout: IO[bytes], answers: AnswerBuffer) -> None:
 
 
 def _fill(stdout: IO[bytes], payload: ImageArray) -> bool:
-    view = memoryview(payload)
+    view = payload.data
     while view:
         count = stdout.readinto(view)  # type: ignore[attr-defined]
         if not count:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from fractions import Fraction
 import av
 import av.container
 import av.error
-import av.video.stream
 import numpy as np
+from av.video.stream import VideoStream
 
 from alwatch.errors import VideoError, VideoIncompleteError
 from alwatch.video.source import SourceFile, shown_path
@@ -43,12 +42,18 @@ class OpenContainer:
     """An open container and its video stream."""
 
     container: av.container.InputContainer
-    stream: av.video.stream.VideoStream
+    stream: VideoStream
 
     @property
     def stores_pts(self) -> bool:
         """Whether this kind of container stores a PTS with each packet."""
         return not _WITHOUT_PTS & set(self.container.format.name.split(","))
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per PTS unit."""
+        assert self.stream.time_base is not None
+        return self.stream.time_base
 
     @property
     def frame_s(self) -> Fraction:
@@ -116,14 +121,15 @@ def _reason(error: Exception) -> str:
 
 def _is_unfinished_mp4(source: SourceFile) -> bool:
     """Whether the top-level boxes are those of an MP4 file without its `moov`."""
-    position, seen = 0, []
+    position = 0
+    seen: list[bytes] = []
     while position + 8 <= source.size_bytes and len(seen) < 1000:
         head = os.pread(source.fd, 16, position)
         if len(head) < 8:
             break
-        size, kind = struct.unpack(">I4s", head[:8])
-        if size == 1 and len(head) == 16:
-            size = struct.unpack(">Q", head[8:])[0]
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
         seen.append(kind)
         if size < 8:
             break
@@ -148,7 +154,7 @@ def scan_packets(opened: OpenContainer, beat: Beat) -> PacketTable:
     )
 
 
-def demux(opened: OpenContainer) -> Iterator[av.Packet]:
+def demux(opened: OpenContainer) -> Iterator[av.Packet[VideoStream]]:
     """Yield the video packets that hold something; a fault of the container ends the file."""
     try:
         for packet in opened.container.demux(opened.stream):

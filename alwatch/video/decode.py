@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import av
 import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
-from alwatch.records import ImageArray, Timeline
+from alwatch.records import Timeline
 from alwatch.video.container import Beat, OpenContainer, demux
 from alwatch.video.timeline import SeekRun
+
+if TYPE_CHECKING:
+    from alwatch.records import ImageArray
 
 
 class SeekFailedError(Exception):
@@ -117,7 +122,7 @@ def refuse_loss() -> None:
 
 
 def _decode(
-    opened: OpenContainer, packet: av.Packet | None, on_loss: Callable[[], None]
+    opened: OpenContainer, packet: av.Packet[VideoStream] | None, on_loss: Callable[[], None]
 ) -> list[av.VideoFrame]:
     try:
         return opened.stream.codec_context.decode(packet)

@@ -51,7 +51,7 @@ def probe_file(source: SourceFile, *, max_pixels: int, beat: Beat) -> Probed:
     """
     with open_container(source, max_pixels=max_pixels) as opened:
         packets = scan_packets(opened, beat)
-        timeline = build_timeline(packets, opened.stream.time_base)
+        timeline = build_timeline(packets, opened.time_base)
         # Where every packet is a keyframe nothing is reordered, and the order of decoding
         # serves as PTS.
         outlives = opened.stores_pts or bool(packets.keyframe.all())
@@ -89,7 +89,8 @@ def _take_census(opened: OpenContainer, beat: Beat) -> Timeline:
     What follows a loss cannot be numbered in a file whose PTS are not to be believed.
     """
     losses: list[bool] = []
-    pts, keyframe = [], []
+    pts: list[int] = []
+    keyframe: list[bool] = []
     for frame in decode_in_sequence(opened, lambda: losses.append(True), beat):
         if losses and pts:
             break
@@ -99,7 +100,7 @@ def _take_census(opened: OpenContainer, beat: Beat) -> Timeline:
     return timeline_from_census(
         np.array(pts, dtype=np.int64),
         np.array(keyframe, dtype=np.bool_),
-        opened.stream.time_base,
+        opened.time_base,
         opened.frame_s,
     )
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -22,10 +22,14 @@ from alwatch.errors import (
     VideoError,
     VideoIncompleteError,
 )
-from alwatch.records import DecoderPath, Frame, IntArray, Timeline, VideoInfo
+from alwatch.records import DecoderPath, Frame, Timeline, VideoInfo
 from alwatch.video.child import Answer, ChildEndedError, DecodingChild, SilenceError
 from alwatch.video.limits import DecodeLimits, FastPath
 from alwatch.video.source import shown_path
+from alwatch.video.timeline import validate_indices
+
+if TYPE_CHECKING:
+    from alwatch.records import IntArray
 
 __all__ = ["DecodeLimits", "FastPath", "VideoProcess", "open_video"]
 
@@ -130,14 +134,10 @@ class VideoProcess:
             The child crashed, hung or went over a limit.
         """
         if self._probed is None:
-            request = _Request(self._ask({"ask": "probe"}), self)
-            with request:
-                self._probed = next(_parse_probe(a) for a in request if a.kind == "probe")
+            self._probed = _parse_probe(*self._answers({"ask": "probe"}))
         return self._probed
 
-    def read(
-        self, indices: IntArray, *, size_px: tuple[int, int] | None = None
-    ) -> Iterator[Frame]:
+    def read(self, indices: IntArray, *, size_px: tuple[int, int] | None = None) -> Iterator[Frame]:
         """Yield the frames at these increasing indices, shrunk to (height, width) if given.
 
         Indices that cannot be decoded are left out. Frames are decoded ahead of the consumer,
@@ -150,3 +150,105 @@ class VideoProcess:
         VideoError, VideoIncompleteError, DecoderDiedError
             As `probe`.
         """
+        indices = np.asarray(indices, dtype=np.int64)
+        validate_indices(indices, self.probe()[1].n_frames)
+        request = {"ask": "read", "indices": indices.tolist(), "size_px": size_px}
+        for answer in self._answers(request):
+            self._path_used = answer.fields["path_used"]
+            yield Frame(
+                index=answer.fields["index"],
+                pts=answer.fields["pts"],
+                keyframe=answer.fields["keyframe"],
+                image=answer.payload.reshape(answer.fields["shape"]),
+            )
+
+    # --- the child -------------------------------------------------------------------------
+
+    def _answers(self, request: dict[str, Any]) -> Iterator[Answer]:
+        """Send a request and yield what it brings; a child that is not done at the end is ended."""
+        child = self._ready_child()
+        stall_s, wall_s = self._limits.stall_s, self._limits.wall_s
+        waited_s = 0.0
+        try:
+            child.busy = True
+            child.send(request, stall_s)
+            while True:
+                since = time.monotonic()
+                answer = child.receive(min(stall_s, wall_s - waited_s))
+                waited_s += time.monotonic() - since
+                if answer.kind in {"end", "error"}:
+                    child.busy = False
+                if answer.kind == "end":
+                    return
+                if answer.kind == "error":
+                    raise _explained(answer, child.last_words(2))
+                if self._on_progress is not None:
+                    self._on_progress(answer.fields["position"])
+                if answer.kind != "beat":
+                    yield answer
+        except SilenceError:
+            limit = "wall_s" if waited_s + stall_s >= wall_s else "stall_s"
+            cause = f"it went over the limit {limit} = {getattr(self._limits, limit):g}"
+            raise self._death(cause) from None
+        except ChildEndedError:
+            cause = "it was closed while in use" if self._closed else child.cause_of_end()
+            raise self._death(cause, child.last_words(2)) from None
+        finally:
+            if child.busy:
+                self._drop(child)
+
+    def _ready_child(self) -> DecodingChild:
+        stale = None
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{shown_path(self._path)} is closed")
+            if self._child is not None and self._child.busy:
+                stale, self._child = self._child, None
+            if self._child is None:
+                self._child = DecodingChild(
+                    {
+                        "path": os.fspath(self._path),
+                        "fast_path": self._fast_path,
+                        "max_pixels": self._limits.max_pixels,
+                        "memory_bytes": self._limits.memory_bytes,
+                    }
+                )
+            child = self._child
+        if stale is not None:
+            stale.end()
+        return child
+
+    def _drop(self, child: DecodingChild) -> None:
+        with self._lock:
+            if self._child is child:
+                self._child = None
+        child.end()
+
+    def _death(self, cause: str, words: str = "") -> DecoderDiedError:
+        last = f" Its last words: {words}." if words else ""
+        return DecoderDiedError(
+            f"the decoder of {shown_path(self._path)} did not finish: {cause}.{last}"
+        )
+
+
+def _explained(answer: Answer, words: str) -> AlwatchError:
+    message = answer.fields["message"] + (f" FFmpeg says: {words}." if words else "")
+    return _ERRORS[answer.fields["error"]](message)
+
+
+def _parse_probe(answer: Answer) -> tuple[VideoInfo, Timeline]:
+    fields = answer.fields
+    n_frames = fields["n_frames"]
+    recorded_at = fields["info"].pop("recorded_at")
+    info = VideoInfo(
+        **fields["info"],
+        recorded_at=datetime.fromisoformat(recorded_at) if recorded_at else None,
+    )
+    timeline = Timeline(
+        pts=answer.payload[: 8 * n_frames].view(np.int64),
+        keyframe=answer.payload[8 * n_frames :].view(np.bool_),
+        time_base=Fraction(fields["time_base"]),
+        source=fields["source"],
+        seekable=fields["seekable"],
+    )
+    return info, timeline

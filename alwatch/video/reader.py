@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from alwatch.records import DecoderPath, Frame, IntArray, Timeline, VideoInfo
+from alwatch.records import DecoderPath, Frame, Timeline, VideoInfo
 from alwatch.video.container import Beat, open_container
 from alwatch.video.decode import (
     ImageConverter,
@@ -26,8 +26,11 @@ from alwatch.video.limits import FastPath
 from alwatch.video.numbering import FrameNumbering
 from alwatch.video.probe import Probed, probe_file
 from alwatch.video.source import open_source
-from alwatch.video.timeline import plan_seek_runs, seek_cost, sequence_cost
+from alwatch.video.timeline import plan_seek_runs, seek_cost, sequence_cost, validate_indices
 from alwatch.video.verify import keyframe_seeks_agree, seek_verification_cost
+
+if TYPE_CHECKING:
+    from alwatch.records import IntArray
 
 _CLEARLY_LESS = 0.7  # a fast path must cost less than this share of reading in sequence
 
@@ -91,9 +94,7 @@ class FileReader:
         probed = self._probe()
         return probed.info, probed.timeline
 
-    def read(
-        self, indices: IntArray, *, size_px: tuple[int, int] | None = None
-    ) -> Iterator[Frame]:
+    def read(self, indices: IntArray, *, size_px: tuple[int, int] | None = None) -> Iterator[Frame]:
         """Yield the frames at these increasing indices, shrunk to (height, width) if given.
 
         Indices that cannot be decoded are left out.
@@ -105,14 +106,9 @@ class FileReader:
         """
         indices = np.asarray(indices, dtype=np.int64)
         timeline = self._probe().timeline
+        validate_indices(indices, timeline.n_frames)
         if indices.size == 0:
             return
-        if bool((np.diff(indices) <= 0).any()) or indices[0] < 0:
-            raise ValueError("frame indices must increase and be >= 0")
-        if indices[-1] >= timeline.n_frames:
-            raise ValueError(
-                f"frame {indices[-1]} was asked for; the video has {timeline.n_frames} frames"
-            )
         converter = ImageConverter(size_px)
         done = 0
         self._path_used = self._choose_path(timeline, indices)
@@ -202,7 +198,5 @@ class FileReader:
 
     def _probe(self) -> Probed:
         if self._probed is None:
-            self._probed = probe_file(
-                self._source, max_pixels=self._max_pixels, beat=self._beat
-            )
+            self._probed = probe_file(self._source, max_pixels=self._max_pixels, beat=self._beat)
         return self._probed

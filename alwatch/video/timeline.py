@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alwatch.records import BoolArray, IntArray, Timeline
+from alwatch.records import Timeline
+
+if TYPE_CHECKING:
+    from alwatch.records import BoolArray, IntArray
 
 NO_PTS = int(np.iinfo(np.int64).min)
 """Stands in a packet table for a packet without a presentation time stamp."""
@@ -100,6 +104,17 @@ def timeline_from_census(
         source="decode",
         seekable=usable,
     )
+
+
+def validate_indices(indices: IntArray, n_frames: int) -> None:
+    """Raise ValueError unless the indices increase strictly and name frames of the video."""
+    if indices.ndim != 1 or bool((np.diff(indices) <= 0).any()):
+        raise ValueError("frame indices must be 1-D and increase")
+    if indices.size and (indices[0] < 0 or indices[-1] >= n_frames):
+        raise ValueError(
+            f"frames {indices[0]} to {indices[-1]} were asked for; the video has frames 0 to "
+            f"{n_frames - 1}"
+        )
 
 
 def plan_seek_runs(timeline: Timeline, indices: IntArray) -> list[SeekRun] | None:

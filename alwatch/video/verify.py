@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 
-from alwatch.records import ImageArray, Timeline
+from alwatch.records import Timeline
 from alwatch.video.container import Beat, open_container
 from alwatch.video.decode import (
     ImageConverter,
@@ -18,6 +19,9 @@ from alwatch.video.decode import (
     refuse_loss,
 )
 from alwatch.video.source import SourceFile
+
+if TYPE_CHECKING:
+    from alwatch.records import ImageArray
 
 _BOUNDARIES = 5
 _FRAMES_AFTER_BOUNDARY = 8
@@ -61,7 +65,7 @@ def keyframe_seeks_agree(
 def _stretches(timeline: Timeline) -> Iterator[tuple[int, int, int]]:
     """Yield (keyframe, next keyframe, end) for boundaries spread over the file, both ends in."""
     keys = np.flatnonzero(timeline.keyframe)
-    pairs = list(zip(keys[:-1], keys[1:], strict=True)) or [(keys[0], keys[0])]
+    pairs = list(pairwise(keys)) or [(keys[0], keys[0])]
     spread = np.unique(np.linspace(0, len(pairs) - 1, _BOUNDARIES).round().astype(int))
     for start, key in (pairs[i] for i in spread):
         yield int(start), int(key), min(int(key) + _FRAMES_AFTER_BOUNDARY, timeline.n_frames)

@@ -88,9 +88,7 @@ def _restrict_self(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _serve(
-    settings: dict[str, Any], requests: Iterator[dict[str, Any]], answers: Answers
-) -> None:
+def _serve(settings: dict[str, Any], requests: Iterator[dict[str, Any]], answers: Answers) -> None:
     path = Path(settings["path"])
     reader: FileReader | None = None
     for request in requests:
@@ -109,7 +107,7 @@ def _serve(
                 indices = np.array(request["indices"], dtype=np.int64)
                 for frame in reader.read(indices, size_px=size_px):
                     _send_frame(answers, frame, reader.path_used)
-                answers.send("end", path_used=reader.path_used)
+            answers.send("end")
         except BrokenPipeError:
             raise
         except MemoryError:
@@ -132,8 +130,8 @@ def _too_much(path: Path, settings: dict[str, Any]) -> str:
 def _send_probe(answers: Answers, info: VideoInfo, timeline: Timeline) -> None:
     answers.send(
         "probe",
-        memoryview(timeline.pts).cast("B"),
-        memoryview(timeline.keyframe).cast("B"),
+        timeline.pts.data,
+        timeline.keyframe.data,
         info={
             "container": info.container,
             "codec": info.codec,
@@ -144,6 +142,7 @@ def _send_probe(answers: Answers, info: VideoInfo, timeline: Timeline) -> None:
             "duration_s": info.duration_s,
             "recorded_at": info.recorded_at.isoformat() if info.recorded_at else None,
         },
+        position=timeline.n_frames,
         n_frames=timeline.n_frames,
         time_base=str(timeline.time_base),
         source=timeline.source,
@@ -154,7 +153,8 @@ def _send_probe(answers: Answers, info: VideoInfo, timeline: Timeline) -> None:
 def _send_frame(answers: Answers, frame: Frame, path_used: DecoderPath) -> None:
     answers.send(
         "frame",
-        memoryview(frame.image).cast("B"),
+        frame.image.data,
+        position=frame.index,
         index=frame.index,
         pts=frame.pts,
         keyframe=frame.keyframe,

@@ -1,0 +1,171 @@
+"""What is wrong on this machine, and what to do about it: one finding after the other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from alwatch.app import App
+from alwatch.config import Settings
+from alwatch.errors import AlwatchError
+from alwatch.watch import WatchedRoot, file_system_kind, scan_root
+
+ENOUGH_DISK_BYTES = 5 * 2**30
+FULL_DISK_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; a `fault` keeps alwatch from working, a `warning` does not."""
+
+    subject: str
+    level: Literal["ok", "warning", "fault"]
+    found: str
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def check_machine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that alwatch needs, the cheap things first.
+
+    Nothing is left behind, and nothing is written in an archive folder.
+    """
+    app = App(settings)
+    yield Finding("settings", "ok", f"{settings.source} is valid")
+    yield _state_dir(settings.state_dir)
+    yield from (_root(root) for root in app.watched_roots())
+    yield from _inotify(app.watched_roots())
+    yield _parts("queue.strategy", lambda: _strategy(settings.queue.strategy))
+    for number, export in enumerate(settings.exports):
+        yield _parts(f"exports[{number}]", lambda e=export: _export(app, e.to, e.project))
+    yield _parts("decoding", lambda: _decoding(app))
+    yield _parts("embedding", lambda: _embedding(app))
+    yield _parts("device", lambda: _device(settings.embedding.device))
+
+
+def _parts(subject: str, look: Callable[[], str]) -> Finding:
+    """A check that raises what is wrong, in words that already name the remedy."""
+    try:
+        return Finding(subject, "ok", look())
+    except AlwatchError as error:
+        return Finding(subject, "fault", str(error))
+
+
+def _state_dir(path: Path) -> Finding:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"0")
+    except OSError as error:
+        return Finding(
+            "state_dir",
+            "fault",
+            f"{path} cannot be written: {error.strerror}",
+            f"make it writable for uid {os.getuid()}, or name another folder",
+        )
+    if file_system_kind(path) == "network":
+        return Finding(
+            "state_dir",
+            "fault",
+            f"{path} is on a network drive, where SQLite is not safe",
+            "name a folder on a local disk",
+        )
+    free_bytes = shutil.disk_usage(path).free
+    found = f"{path} is writable, {free_bytes / 2**30:.1f} GiB free"
+    if free_bytes < FULL_DISK_BYTES:
+        return Finding("state_dir", "fault", found, "make room on that disk")
+    if free_bytes < ENOUGH_DISK_BYTES:
+        return Finding("state_dir", "warning", found, "make room on that disk before long")
+    return Finding("state_dir", "ok", found)
+
+
+def _root(root: WatchedRoot) -> Finding:
+    scan = scan_root(root)
+    if not scan.online:
+        return Finding("archive", "fault", scan.problem or f"{root.path} cannot be scanned")
+    if scan.problem:
+        return Finding("archive", "warning", scan.problem)
+    kind = file_system_kind(root.path)
+    how = "watched by inotify" if root.wants_events(kind) else "polled"
+    return Finding("archive", "ok", f"{root.path}: {len(scan.files)} videos, {kind}, {how}")
+
+
+def _inotify(roots: list[WatchedRoot]) -> Iterator[Finding]:
+    watched = [r for r in roots if r.wants_events(file_system_kind(r.path))]
+    try:
+        limit = int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
+    except (OSError, ValueError):
+        return
+    folders = sum(1 for root in watched for _ in os.walk(root.path))
+    found = f"{folders} folders to watch, {limit} allowed (fs.inotify.max_user_watches)"
+    if folders > limit // 2:
+        remedy = f"sysctl fs.inotify.max_user_watches={max(524288, 4 * folders)}"
+        yield Finding("inotify", "warning", found, remedy)
+    elif watched:
+        yield Finding("inotify", "ok", found)
+
+
+def _strategy(name: str) -> str:
+    from alwatch.strategies.registry import check_name
+
+    check_name(name)
+    return name
+
+
+def _export(app: App, to: str, project: Path) -> str:
+    app.labelling_tool(to, project).read_labels()
+    return f"{to}: {project}"
+
+
+def _decoding(app: App) -> str:
+    """Encode a few frames and read them back through the decoding child, limits and all."""
+    import av
+    import numpy as np
+
+    wanted = ["h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "wmv2"]
+    missing = [name for name in wanted if name not in av.codecs_available]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "check.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for value in range(0, 250, 25):
+                image = np.full((48, 64, 3), value, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+            container.mux(stream.encode())
+        with app.open_video()(path) as video:
+            _, timeline = video.probe()
+            frames = list(video.read(np.arange(timeline.n_frames)))
+    if len(frames) != 10:
+        raise AlwatchError(f"a test video of 10 frames gave {len(frames)}; reinstall PyAV.")
+    codecs = ", ".join(name for name in wanted if name not in missing)
+    return f"the decoding process works; codecs: {codecs}" + (
+        f"; missing: {', '.join(missing)}" if missing else ""
+    )
+
+
+def _embedding(app: App) -> str:
+    identity = app.embedder.identity
+    return f"{identity.name} ({identity.dim} values a frame, weights {identity.weights[:12]})"
+
+
+def _device(device: str) -> str:
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if device.startswith("cuda") and not cuda:
+        raise AlwatchError(
+            f"embedding.device is {device}, but no CUDA device can be used here; install a "
+            "driver, or set it to auto or cpu."
+        )
+    if device.startswith("cuda") or (device == "auto" and cuda):
+        return f"{device}: {torch.cuda.get_device_name(None if device == 'auto' else device)}"
+    return f"{device}: CPU, {torch.get_num_threads()} threads"

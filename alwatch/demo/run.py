@@ -1,0 +1,201 @@
+"""The demo: a drawn archive, the real daemon, and the queue and page that come of it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from alwatch.app import SOFTWARE, App
+from alwatch.config import load_settings
+from alwatch.demo.draw import draw_archive
+from alwatch.errors import AlwatchError, SettingsError
+from alwatch.records import Queue, QueuedVideo
+from alwatch.scores.projection import plane_coordinates
+from alwatch.web.queue_page import PageFrame, PagePoint, QueuePage, write_queue_page
+
+PATIENCE_S = 120.0
+FIRST_BUDGET, BUDGET = 8, 12
+_MARKER = ".alwatch-demo"
+
+SETTINGS = """\
+# Written by `alwatch demo`. See the README, or `alwatch init --full`, for every setting.
+state_dir: state
+archive:
+  - path: archive
+    settle_s: 1   # a real archive is given a minute
+season:
+  from: path
+  pattern: '^(?P<season>[^/]+)/'
+sampling:
+  rate_hz: 5
+exports:
+  - to: folder
+    project: queues
+"""
+
+
+def run_demo(folder: Path, *, seed: int, say: Callable[[str], None]) -> Path:
+    """Draw two seasons, drop them into a folder that the daemon watches, and queue frames.
+
+    The frames of the first season's queue stand for those that a lab has labelled already; the
+    second season's queue then holds what is farthest from them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything is made; an earlier demo in it is replaced.
+    seed : int
+        Draws the archive and makes the queues.
+    say : callable
+        Is told, line by line, what goes on.
+
+    Returns
+    -------
+    Path
+        The HTML page.
+
+    Raises
+    ------
+    SettingsError
+        The folder holds something else.
+    AlwatchError
+        The daemon ended or did not finish in time.
+    """
+    _prepare(folder)
+    say("Drawing an archive of two seasons …")
+    drawn = draw_archive(folder / "drawn", rng=np.random.default_rng(seed))
+    settings_file = folder / "alwatch.yaml"
+    settings_file.write_text(SETTINGS, encoding="utf-8")
+    app = App(load_settings(settings_file))
+    with _daemon(settings_file, folder / "daemon.log") as daemon:
+        say(f"The daemon runs; dropping {len(drawn)} videos into {folder / 'archive'} …")
+        for video in drawn:
+            target = folder / "archive" / video.season / video.path.name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(video.path, target)
+        _wait_for_videos(app, len(drawn), daemon, folder / "daemon.log", say)
+        first, second = sorted({video.season for video in drawn})
+        queues = [
+            app.make_queue(first, budget=FIRST_BUDGET, seed=seed),
+            app.make_queue(second, budget=BUDGET, seed=seed),
+        ]
+        for queue in queues:
+            for to, exported in app.export_as_set(queue):
+                say(f"Queue {queue.id} ({queue.season}): {exported.written} frames as {to}.")
+    page = folder / "queue.html"
+    command = f"alwatch --config {settings_file} queue {second} --budget {BUDGET} --seed {seed}"
+    write_queue_page(page, queue_page(app, queues[-1], command=command))
+    app.close()
+    shutil.rmtree(folder / "drawn")
+    say(f"Look further with: alwatch --config {settings_file} status")
+    return page
+
+
+def queue_page(app: App, queue: Queue, *, command: str) -> QueuePage:
+    """Gather what the page of a queue shows: its frames, and a map of the whole archive."""
+    identity = app.embedded_with()
+    with app.store.pools.one_view():
+        frames = app.store.pools.season_frames(identity)
+        videos = app.store.videos.by_id(np.unique(frames.video_ids).tolist())
+    plane = plane_coordinates(frames.vectors, np.random.default_rng(0))
+    points = {
+        (int(video_id), int(index)): PagePoint(
+            season=videos[int(video_id)].season or "",
+            video=videos[int(video_id)].path.name,
+            frame=int(index),
+            x=float(x),
+            y=float(y),
+        )
+        for video_id, index, (x, y) in zip(
+            frames.video_ids, frames.frame_indices, plane, strict=True
+        )
+    }
+    times_s = dict(zip(points, frames.times_s.tolist(), strict=True))
+    return QueuePage(
+        season=queue.season,
+        frames=[
+            PageFrame(
+                point=points[frame.video_id, frame.frame],
+                rank=frame.rank,
+                time_s=times_s[frame.video_id, frame.frame],
+                score=frame.score,
+                reason=frame.reason,
+                thumbnail=image,
+            )
+            for video in app.store.queues.by_video(queue)
+            for frame, image in zip(video.frames, _images(app, video), strict=True)
+        ],
+        points=list(points.values()),
+        n_videos=len(videos),
+        n_frames=len(points),
+        strategy=queue.strategy,
+        seed=queue.seed,
+        embedder=f"{identity.name} ({identity.weights[:12]})",
+        software=SOFTWARE,
+        command=command,
+    )
+
+
+def _images(app: App, video: QueuedVideo) -> Iterator[np.ndarray]:
+    with app.open_video()(video.path) as reader:
+        for frame in reader.read(np.array([frame.frame for frame in video.frames])):
+            yield frame.image
+
+
+def _prepare(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / _MARKER).exists():
+            raise SettingsError(
+                f"--into is {folder}, which holds files that are not a demo's; "
+                "name an empty or a new folder."
+            )
+        shutil.rmtree(folder)
+    (folder / "archive").mkdir(parents=True)
+    (folder / "queues").mkdir()
+    (folder / _MARKER).touch()
+
+
+@contextmanager
+def _daemon(settings_file: Path, log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with open(log_file, "wb") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "alwatch", "--config", str(settings_file), "run"], stderr=log
+        )
+        try:
+            yield daemon
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            daemon.wait()
+
+
+def _wait_for_videos(
+    app: App,
+    n_videos: int,
+    daemon: subprocess.Popen[bytes],
+    log_file: Path,
+    say: Callable[[str], None],
+) -> None:
+    until_s = time.monotonic() + PATIENCE_S
+    told = 0
+    while told < n_videos:
+        if daemon.poll() is not None or time.monotonic() > until_s:
+            what = "has ended" if daemon.poll() is not None else f"took over {PATIENCE_S:g} s"
+            tail = log_file.read_text(errors="replace").strip().splitlines()[-3:]
+            raise AlwatchError(
+                f"The demo's daemon {what} with {told} of {n_videos} videos ingested; its log, "
+                f"{log_file}, ends: {' / '.join(tail) or '(empty)'}"
+            )
+        time.sleep(0.2)
+        counts = app.store.videos.counts()
+        done = counts.done + counts.partial + counts.quarantined
+        if done != told:
+            say(f"  {done} of {n_videos} videos ingested, {app.store.pools.n_frames()} frames")
+        told = done

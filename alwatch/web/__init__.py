@@ -1,0 +1,1 @@
+"""Pages over what the store knows, for a browser."""

@@ -1,0 +1,337 @@
+"""One queue as one HTML file: the chosen frames, why each was chosen, and a map of all frames.
+
+The file needs nothing but itself: no network, no other file. Names of videos and seasons are
+other people's text, and are escaped wherever they appear.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from alwatch.records import ImageArray
+
+MAX_DOTS = 4000
+"""More dots than this make a browser slow; the map then shows an even selection of them."""
+
+_MAP_WIDTH = 640
+_MAP_HEIGHTS = (360, 560)
+_MAP_BORDER = 28
+_MARK_GAP = 26.0
+_MAX_PARTED = 300
+_THUMBNAIL_PX = 360
+_JPEG_QUALITY = 82
+_N_COLOURS = 6
+_SHAPES = (
+    "M-1 0A1 1 0 1 0 1 0A1 1 0 1 0-1 0Z",  # circle
+    "M0-1.28L1.28 0L0 1.28L-1.28 0Z",  # diamond
+    "M-.9-.9H.9V.9H-.9Z",  # square
+    "M0-1.3L1.22.85H-1.22Z",  # triangle
+    "M0 1.3L1.22-.85H-1.22Z",  # triangle, point down
+    "M-.38-1.15H.38V-.38H1.15V.38H.38V1.15H-.38V.38H-1.15V-.38H-.38Z",  # plus
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PagePoint:
+    """One frame on the map; `x` and `y` are in any unit, the same for both."""
+
+    season: str
+    video: str
+    frame: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageFrame:
+    """One chosen frame.
+
+    Parameters
+    ----------
+    point : PagePoint
+        Which frame it is, and its place on the map.
+    rank : int
+        Its rank in the queue, from 1.
+    time_s : float
+        Seconds from the first frame of its video.
+    score : float
+    reason : str
+        Why it was chosen, in a few words.
+    thumbnail : RGB uint8 array of shape (height, width, 3)
+    """
+
+    point: PagePoint
+    rank: int
+    time_s: float
+    score: float
+    reason: str
+    thumbnail: ImageArray
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePage:
+    """All that the page of a queue shows.
+
+    Parameters
+    ----------
+    season : str
+        The season that the queue is for.
+    frames : sequence of PageFrame
+        The chosen frames, in any order.
+    points : sequence of PagePoint
+        All frames that were looked at; the chosen ones may be among them.
+    n_videos, n_frames : int
+        How many videos, and how many of their frames, were looked at.
+    strategy, seed, embedder, software, command
+        What it takes to make the same queue again; `command` is what to type.
+    """
+
+    season: str
+    frames: Sequence[PageFrame]
+    points: Sequence[PagePoint]
+    n_videos: int
+    n_frames: int
+    strategy: str
+    seed: int
+    embedder: str
+    software: str
+    command: str
+
+
+def write_queue_page(path: Path, page: QueuePage) -> None:
+    """Write the page of a queue as one self-contained HTML file.
+
+    The file appears complete or not at all; an older one at the same path is replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write, in a folder that exists.
+    page : QueuePage
+
+    Raises
+    ------
+    ValueError
+        If two frames share a rank, a thumbnail is not an RGB picture, or a place on the map
+        is not a number.
+    OSError
+        If the file cannot be written.
+    """
+    _check(page)
+    text = _template().render(_view(page))
+    staged = path.with_name(f".{path.name}.part")
+    try:
+        # A file name that is not UTF-8 carries lone surrogates; they are shown, not refused.
+        staged.write_bytes(text.encode("utf-8", "backslashreplace"))
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _check(page: QueuePage) -> None:
+    ranks = Counter(frame.rank for frame in page.frames)
+    faults = [f"rank {rank} is given to {n} frames" for rank, n in ranks.items() if n > 1]
+    for frame in page.frames:
+        image = frame.thumbnail
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            faults.append(
+                f"the thumbnail of rank {frame.rank} must be uint8 of shape (height, width, 3), "
+                f"got {image.dtype} of shape {image.shape}"
+            )
+    for point in [*page.points, *(frame.point for frame in page.frames)]:
+        if not (math.isfinite(point.x) and math.isfinite(point.y)):
+            faults.append(f"frame {point.frame} of {point.video!r} is at ({point.x}, {point.y})")
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def _template() -> jinja2.Template:
+    source = files("alwatch.web").joinpath("queue_page.html.j2").read_text("utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source)
+
+
+def _view(page: QueuePage) -> dict[str, Any]:
+    """Everything the template shows, as it shows it."""
+    frames = sorted(page.frames, key=lambda frame: frame.rank)
+    chosen = {(frame.point.video, frame.point.frame) for frame in frames}
+    others = [point for point in page.points if (point.video, point.frame) not in chosen]
+    counts = Counter(point.season for point in [*others, *(frame.point for frame in frames)])
+    seasons = {name: _Season(name, i, counts[name]) for i, name in enumerate(sorted(counts))}
+    dots = _thinned(others)
+    to_map = _map_scale([*others, *(frame.point for frame in frames)])
+    return {
+        "page": page,
+        "share": _percent(len(frames), page.n_frames),
+        "seasons": list(seasons.values()),
+        "cards": [_card(frame, seasons[frame.point.season]) for frame in frames],
+        "marks": _marks(frames, seasons, to_map),
+        "dots": _dots(dots, seasons, to_map),
+        "n_dots": len(dots),
+        "n_others": len(others),
+        "map_width": _MAP_WIDTH,
+        "map_height": to_map.height,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Season:
+    """A season as the page tells it from others: by colour and shape, 36 pairs in turn."""
+
+    name: str
+    number: int
+    n_frames: int
+
+    @property
+    def colour(self) -> int:
+        return self.number % _N_COLOURS
+
+    @property
+    def shape(self) -> str:
+        return _SHAPES[(self.number + self.number // _N_COLOURS) % len(_SHAPES)]
+
+
+def _card(frame: PageFrame, season: _Season) -> dict[str, Any]:
+    return {
+        "rank": frame.rank,
+        "season": season,
+        "video": frame.point.video,
+        "frame": frame.point.frame,
+        "time": _clock(frame.time_s),
+        "score": f"{frame.score:.3g}",
+        "reason": frame.reason,
+        "image": _data_uri(frame.thumbnail),
+    }
+
+
+def _data_uri(image: ImageArray) -> str:
+    height, width = image.shape[:2]
+    if width > _THUMBNAIL_PX:
+        size = (_THUMBNAIL_PX, max(1, round(height * _THUMBNAIL_PX / width)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
+
+
+def _clock(time_s: float) -> str:
+    """Seconds as `m:ss.cc`, with hours in front where there are any."""
+    centiseconds = round(time_s * 100)
+    minutes, rest = divmod(centiseconds, 6000)
+    seconds = f"{rest // 100:02d}.{rest % 100:02d}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02d}:{seconds}" if minutes >= 60 else f"{minutes}:{seconds}"
+    )
+
+
+def _percent(part: int, whole: int) -> str:
+    if not whole:
+        return "–"
+    return f"{100 * part / whole:.2g} %" if part < whole else "100 %"
+
+
+def _thinned(points: Sequence[PagePoint]) -> list[PagePoint]:
+    """At most `MAX_DOTS` of the points, at even steps through videos and frames."""
+    if len(points) <= MAX_DOTS:
+        return list(points)
+    ordered = sorted(points, key=lambda point: (point.season, point.video, point.frame))
+    steps = np.linspace(0, len(ordered) - 1, MAX_DOTS).round().astype(int)
+    return [ordered[i] for i in steps]
+
+
+@dataclass(frozen=True, slots=True)
+class _MapScale:
+    """Puts points on the map, one scale for both axes; y grows upward."""
+
+    middle: tuple[float, float]
+    px_per_unit: float
+    height: int
+
+    def __call__(self, point: PagePoint) -> tuple[float, float]:
+        x = _MAP_WIDTH / 2 + (point.x - self.middle[0]) * self.px_per_unit
+        y = self.height / 2 - (point.y - self.middle[1]) * self.px_per_unit
+        return x, y
+
+
+def _map_scale(points: Sequence[PagePoint]) -> _MapScale:
+    """Fit the map to the points: as wide as the page has room, as high as they need."""
+    places = np.array([(point.x, point.y) for point in points] or [(0.0, 0.0)])
+    low, high = places.min(axis=0), places.max(axis=0)
+    span_x, span_y = (float(span) or 1e-9 for span in high - low)
+    inner = _MAP_WIDTH - 2 * _MAP_BORDER
+    height = int(np.clip(inner * span_y / span_x + 2 * _MAP_BORDER, *_MAP_HEIGHTS))
+    px_per_unit = min(inner / span_x, (height - 2 * _MAP_BORDER) / span_y)
+    middle = (low + high) / 2
+    return _MapScale((float(middle[0]), float(middle[1])), px_per_unit, height)
+
+
+def _dots(
+    points: Sequence[PagePoint], seasons: dict[str, _Season], to_map: _MapScale
+) -> list[dict[str, Any]]:
+    """The dots by season, each with its place and its label."""
+    drawn: dict[str, list[dict[str, str]]] = {name: [] for name in seasons}
+    for point in points:
+        x, y = to_map(point)
+        label = f"{point.video}, frame {point.frame}"
+        drawn[point.season].append({"x": f"{x:.1f}", "y": f"{y:.1f}", "label": label})
+    return [{"season": seasons[name], "points": found} for name, found in drawn.items()]
+
+
+def _marks(
+    frames: Sequence[PageFrame],
+    seasons: dict[str, _Season],
+    to_map: _MapScale,
+) -> list[dict[str, Any]]:
+    """The chosen frames' markers, the first rank last so that it lies on top."""
+    true = np.array([to_map(frame.point) for frame in frames]).reshape(-1, 2)
+    shown = _apart(true, limits=(_MAP_WIDTH, to_map.height))
+    marks = []
+    for frame, (x, y), (at_x, at_y) in zip(frames, true, shown, strict=True):
+        moved = math.hypot(at_x - x, at_y - y) > 3
+        marks.append(
+            {
+                "rank": frame.rank,
+                "season": seasons[frame.point.season],
+                "label": f"{frame.point.video}, frame {frame.point.frame}",
+                "x": f"{at_x:.1f}",
+                "y": f"{at_y:.1f}",
+                "origin": (f"{x:.1f}", f"{y:.1f}") if moved else None,
+            }
+        )
+    return marks[::-1]
+
+
+def _apart(places: NDArray[np.float64], *, limits: tuple[int, int]) -> NDArray[np.float64]:
+    """Push places of shape (n, 2) apart until they are `_MARK_GAP` from each other, or nearly."""
+    n = len(places)
+    if n > _MAX_PARTED:
+        return places
+    # Two frames at the very same place need a direction to part in; any fixed one will do.
+    turn = 2.4 * np.arange(n)
+    shown = places + 0.01 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    edge = _MARK_GAP / 2
+    for _ in range(80):
+        away = shown[:, None] - shown[None]  # (n, n, 2)
+        distance = np.linalg.norm(away, axis=-1) + np.eye(n) * _MARK_GAP
+        push = np.clip(_MARK_GAP - distance, 0, None) / distance
+        if not push.any():
+            break
+        shown = shown + 0.3 * (away * push[..., None]).sum(axis=1)
+        shown = np.clip(shown, edge, np.array(limits) - edge)
+    return shown

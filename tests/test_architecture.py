@@ -1,0 +1,115 @@
+"""The table of rooms in the README is what the code does."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "alwatch"
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "records": {"errors"},
+    "protocols": {"records"},
+    "config": {"errors"},
+    "season_rules": set(),
+    "scores": set(),
+    "strategies": {"scores"},
+    "video": {"records", "errors"},
+    "embedders": {"records", "errors"},
+    "labelling": {"records", "errors"},
+    "watch": {"records", "errors"},
+    "store": {"records", "errors"},
+    "index": {"errors"},
+    "seasons": {"records", "store", "scores"},
+    "ingest": {"records", "errors", "store", "protocols"},
+    "rounds": {"records", "errors", "store", "protocols", "strategies"},
+    "web": {"records", "errors"},
+    "app": {
+        "records", "errors", "config", "protocols", "store", "index", "seasons", "season_rules",
+        "ingest", "rounds", "strategies", "video", "embedders", "labelling", "watch",
+    },
+    "service": {"app", "errors", "records", "ingest", "watch"},
+    "status": {"app", "store"},
+    "check": {"app", "config", "errors", "watch", "strategies"},
+    "progress": {"ingest", "service"},
+    "demo": {"app", "config", "errors", "records", "store", "scores", "status", "web"},
+    "cli": {
+        "app", "service", "status", "check", "progress", "demo", "config", "errors", "records",
+    },
+}  # fmt: skip
+
+ONLY_IN: dict[str, set[str]] = {
+    "torch": {"embedders", "check"},
+    "torchvision": {"embedders"},
+    "timm": {"embedders"},
+    "safetensors": {"embedders"},
+    "faiss": {"index"},
+    "sqlite3": {"store"},
+    "sqlite_utils": {"store"},
+    "pandas": {"labelling"},
+    "tables": {"labelling"},
+    "av": {"video", "demo", "check"},
+    "decord": {"video"},
+    "watchdog": {"watch"},
+    "sklearn": {"strategies", "scores"},
+    "click": {"cli"},
+    "rich": {"progress"},
+    "pydantic": {"config"},
+    "jinja2": {"web"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[str]:
+    """Every module a file imports, those in functions and under TYPE_CHECKING included."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            assert node.module is not None
+            # `from alwatch import x` may name a module.
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+FILES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or room_of(path)[0] != "_"
+)
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {room_of(path) for path in FILES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
+    room = room_of(path)
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("alwatch.")}
+    used -= {room, "__version__"}
+    assert used <= MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_third_party_package_stays_in_its_rooms(path: Path) -> None:
+    room = room_of(path)
+    for name in {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names):
+        assert room in ONLY_IN.get(name, {room}), f"{name} is imported in {room}"
+    if room != "store":
+        assert "sqlite3" not in {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_command_line_prints_and_exits(path: Path) -> None:
+    allowed = {"cli", "progress"} | ({"video"} if path.name == "worker.py" else set())
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"print", "exit", "quit"} or room_of(path) in allowed
