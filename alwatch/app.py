@@ -401,8 +401,15 @@ class App:
         """Put a queue into a project of a labelling tool."""
         from alwatch.rounds import export_queue
 
-        tool = self.labelling_tool(to, project)
-        return export_queue(self.store, queue, tool, self.open_video(), self.clock())
+        return export_queue(
+            self.store,
+            queue,
+            to=to,
+            project=project,
+            tool=self.labelling_tool(to, project),
+            open_video=self.open_video(),
+            now=self.clock(),
+        )
 
     def export_as_set(self, queue: Queue) -> Iterator[tuple[str, Exported]]:
         """Export a queue to every place that the settings name, one after the other."""
@@ -415,6 +422,12 @@ class App:
 
         named = {(export.to, export.project) for export in self.settings.exports}
         return [
-            sync_labels(self.store, name, project, self.labelling_tool(name, project), self.clock())
-            for name, project in sorted(named | self.store.queues.exported_to())
+            sync_labels(
+                self.store,
+                to=to,
+                project=project,
+                tool=self.labelling_tool(to, project),
+                now=self.clock(),
+            )
+            for to, project in sorted(named | self.store.queues.exported_to())
         ]

@@ -328,7 +328,7 @@ def labels_sync(context: click.Context, as_json: bool) -> None:
     syncs = _app(context).sync_labels()
     rows = [
         {
-            "to": sync.tool,
+            "to": sync.to,
             "project": str(sync.project),
             "labelled": sync.labelled,
             "new": sync.new,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alwatch.errors import NothingToDoError
+from alwatch.errors import ExportError, NothingToDoError
 from alwatch.protocols import LabellingTool, OpenVideo
-from alwatch.records import EmbedderIdentity, Exported, Queue, QueuedVideo
+from alwatch.records import EmbedderIdentity, Exported, FileSignature, Queue, QueuedVideo
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
 from alwatch.strategies.pool import Limits, Pool
@@ -110,9 +110,27 @@ def make_queue(
 
 
 def export_queue(
-    store: Store, queue: Queue, tool: LabellingTool, open_video: OpenVideo, now: datetime
+    store: Store,
+    queue: Queue,
+    *,
+    to: str,
+    project: Path,
+    tool: LabellingTool,
+    open_video: OpenVideo,
+    now: datetime,
 ) -> Exported:
     """Put a queue's frames where a labelling tool finds them, and remember where that is.
+
+    Parameters
+    ----------
+    store : Store
+    queue : Queue
+    to, project
+        Name of the tool, and the project as it was named; by these the export is remembered.
+    tool : LabellingTool
+        That tool, on that project.
+    open_video : callable
+    now : datetime
 
     Raises
     ------
@@ -124,18 +142,35 @@ def export_queue(
 
     def read_frames(video: QueuedVideo) -> Iterator[tuple[int, ImageArray]]:
         with open_video(video.path) as reader:
-            reader.probe()
             wanted = np.array([frame.frame for frame in video.frames], np.int64)
             for frame in reader.read(wanted):
                 yield frame.index, frame.image
 
     videos = store.queues.by_video(queue)
+    for video in videos:
+        _check_unchanged(store, video)
     exported = tool.write_queue(queue, videos, read_frames)
     ids = {video.content_hash: video.frames[0].video_id for video in videos}
-    store.queues.add_export(
-        queue, exported, [(folder, ids[content]) for folder, content in exported.folders], now
-    )
+    folders = [(folder, ids[content]) for folder, content in exported.folders]
+    store.queues.add_export(queue, to, project, exported.written, folders, now)
     return exported
+
+
+def _check_unchanged(store: Store, video: QueuedVideo) -> None:
+    """Refuse a file that no longer holds the content that the frames were chosen from."""
+    file = store.videos.file_of(video.frames[0].video_id)
+    try:
+        unchanged = file is not None and (
+            FileSignature.from_stat(file.path.stat()) == file.signature
+        )
+    except OSError:
+        unchanged = False
+    if not unchanged:
+        raise ExportError(
+            f"{len(video.frames)} frames of {video.path} were to be exported, but the file is not "
+            "there or has changed since it was ingested; put it back, or let the next scan find "
+            "it, and export again."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +180,7 @@ class LabelSync:
     `unknown` counts labelled frames of videos that are not in the archive.
     """
 
-    tool: str
+    to: str
     project: Path
     labelled: int
     new: int
@@ -154,7 +189,7 @@ class LabelSync:
 
 
 def sync_labels(
-    store: Store, name: str, project: Path, tool: LabellingTool, now: datetime
+    store: Store, *, to: str, project: Path, tool: LabellingTool, now: datetime
 ) -> LabelSync:
     """Read which frames of a project are labelled; labelled frames leave the pool.
 
@@ -166,11 +201,11 @@ def sync_labels(
     ExportError
         The project cannot be read.
     """
-    folders = store.videos.by_stem() | store.queues.export_folders(name, project)
+    folders = store.videos.by_stem() | store.queues.export_folders(to, project)
     labels = tool.read_labels()
     known = [(folders[label.folder], label) for label in labels if label.folder in folders]
-    new, gone = store.queues.set_labels(name, project, known, now)
-    return LabelSync(name, project, len(known), new, gone, len(labels) - len(known))
+    new, gone = store.queues.set_labels(to, project, known, now)
+    return LabelSync(to, project, len(known), new, gone, len(labels) - len(known))
 
 
 def _pool(frames: PooledFrames, marked: PooledFrames) -> Pool:

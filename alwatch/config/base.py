@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -69,6 +69,11 @@ def section_of(setting: FieldInfo) -> type[Section] | None:
     return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
 
 
+def is_list(setting: FieldInfo) -> bool:
+    """Say whether a setting is a list of values or sections."""
+    return get_origin(setting.annotation) is tuple
+
+
 def words_of(setting: FieldInfo) -> str | None:
     """Return the plain words for what a setting must be."""
     metadata = [*setting.metadata]
@@ -81,8 +86,7 @@ def all_settings(section: type[Section], prefix: str = "") -> Iterator[tuple[str
     """Yield every setting under its full name, such as `archive[].path`, in the file's order."""
     for name, setting in fields_of(section).items():
         inner = section_of(setting)
-        if inner is not setting.annotation:
+        if inner is None or is_list(setting):
             yield prefix + name, setting
         if inner is not None:
-            mark = "." if inner is setting.annotation else "[]."
-            yield from all_settings(inner, prefix + name + mark)
+            yield from all_settings(inner, f"{prefix}{name}{'[]' * is_list(setting)}.")

@@ -29,6 +29,7 @@ from alwatch.config.values import (
     File,
     Folder,
     Names,
+    NotEmpty,
     Period,
     Rate,
     Reading,
@@ -71,7 +72,7 @@ class Archive(Section):
         examples=[300],
     )
     extensions: Annotated[
-        tuple[Extension, ...], Field(min_length=1), Must("a list of at least one file ending")
+        tuple[Extension, ...], NotEmpty, Must("a list of at least one file ending")
     ] = Field(
         default=VIDEO_EXTENSIONS,
         description="Ends of file names that make a video; case is ignored.",
@@ -109,9 +110,8 @@ class Archive(Section):
         if state_dir is not None and (
             state_dir.is_relative_to(path) or Path(os.path.realpath(state_dir)).is_relative_to(path)
         ):
-            raise fault(
-                f"not hold state_dir ({state_dir}), because nothing is written in an archive folder"
-            )
+            why = "nothing is ever written in an archive folder"
+            raise fault(f"not hold state_dir ({state_dir}), because {why}")
         return path
 
 
@@ -332,7 +332,7 @@ class Settings(Section):
         examples=["~/.local/state/alwatch"],
     )
     archive: Annotated[
-        tuple[Archive, ...], Field(min_length=1), Must("a list of at least one folder to watch")
+        tuple[Archive, ...], NotEmpty, Must("a list of at least one folder to watch")
     ] = Field(
         description="The folders that are watched; nothing is ever written in them. A path alone "
         "is enough for an entry."

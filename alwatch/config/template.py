@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from alwatch.config.base import Section, all_settings, fields_of, section_of, words_of
+from alwatch.config.base import Section, all_settings, fields_of, is_list, section_of, words_of
 from alwatch.config.sections import Settings
 
 _WIDTH = 88
@@ -74,7 +74,7 @@ def _section_lines(section: type[Section], *, spaced: bool = False) -> Iterator[
         inner = section_of(setting)
         if inner is None:
             yield _value_line(name, setting)
-        elif inner is setting.annotation:
+        elif not is_list(setting):
             yield f"{name}:"
             yield from (f"  {line}" for line in _section_lines(inner))
         else:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo
 
@@ -70,6 +70,12 @@ def _to_extension(text: str) -> str:
     return "." + text.lower().removeprefix(".")
 
 
+def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("empty")
+    return values
+
+
 def _bounded(value: float) -> float:
     if value > LARGEST_NUMBER:
         raise fault(f"be at most {LARGEST_NUMBER}")
@@ -78,6 +84,8 @@ def _bounded(value: float) -> float:
 
 _Finite = Field(allow_inf_nan=False)
 _Bounded = AfterValidator(_bounded)
+NotEmpty = AfterValidator(_not_empty)
+"""For lists; pydantic's own check would also speak up where all items are faulty."""
 
 Text = Annotated[str, Field(min_length=1), Must("text")]
 Whole = Annotated[int, Field(ge=0), Must("a whole number >= 0"), _Bounded]

@@ -111,7 +111,8 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return "a group of settings" if value else "empty"
     text = str(value)
-    return _shortened(text) if text and text.isprintable() else _quoted(text)
+    plain = text.isprintable() and text == text.strip() != ""
+    return _shortened(text) if plain else _quoted(text)
 
 
 def _shortened(text: str) -> str:
@@ -121,8 +122,8 @@ def _shortened(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = _shortened(text).encode("unicode_escape").decode("ascii")
-    return f'"{escaped if not text.isprintable() else _shortened(text)}"'
+    short = _shortened(text)
+    return f'"{short if short.isprintable() else short.encode("unicode_escape").decode("ascii")}"'
 
 
 def _text(path: Path) -> str:
@@ -167,6 +168,8 @@ def _syntax_fault(path: Path, error: yaml.YAMLError) -> str:
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         if "'\\t'" in problem:
             problem = "a tab stands where only spaces may; indent with spaces"
+        elif "<block" in problem:
+            problem = "the indentation does not fit the lines above"
         elif "unknown escape" in problem:
             problem += "; in double quotes a backslash is special, use single quotes"
         mark = error.problem_mark or error.context_mark

@@ -10,12 +10,6 @@ from numpy.typing import NDArray
 
 from alwatch.scores.distances import relative_squares, squared_lengths
 
-_BLOCK = 2048
-"""Rows that are kept exact; 512 to 8192 measure alike, this stays within a core's cache."""
-
-_KNOWN_CHUNK = 1024
-"""Known rows per matrix product."""
-
 
 class FarthestFirst:
     """Tell, again and again, which row is farthest from all known ones (exact, lazy).
@@ -39,6 +33,10 @@ class FarthestFirst:
         Number of rows.
     known : float32 array of shape (m, d), m >= 1
         Where to start from.
+    block : int
+        Rows that are kept exact. 512 to 8192 measure alike; this stays within a core's cache.
+    known_chunk : int
+        Known rows per matrix product.
     """
 
     def __init__(
@@ -46,17 +44,22 @@ class FarthestFirst:
         rows: Callable[[Any], NDArray[np.float32]],
         n: int,
         known: NDArray[np.float32],
+        *,
+        block: int = 2048,
+        known_chunk: int = 1024,
     ) -> None:
         if known.ndim != 2 or len(known) == 0:
             raise ValueError(f"at least one known row is needed, got shape {known.shape}")
         self._rows = rows
+        self._block_size = block
+        self._known_chunk = known_chunk
         self._known = np.array(known, dtype=np.float32)
         self._n_known = len(known)
         self._bound = np.empty(n, dtype=np.float32)  # squared; -inf once a row is closed
-        self._seen = np.full(n, min(self._n_known, _KNOWN_CHUNK), dtype=np.int64)
-        for low in range(0, n, _BLOCK):
-            part = slice(low, low + _BLOCK)
-            self._bound[part] = _to_nearest(rows(part), self._known[:_KNOWN_CHUNK])
+        self._seen = np.full(n, min(self._n_known, known_chunk), dtype=np.int64)
+        for low in range(0, n, block):
+            part = slice(low, low + block)
+            self._bound[part] = _to_nearest(rows(part), self._known[:known_chunk])
         self._block = np.empty(0, dtype=np.int64)  # increasing row numbers
         self._block_rows = np.empty((0, known.shape[1]), dtype=np.float32)
         self._block_lengths = np.empty(0, dtype=np.float32)  # squared
@@ -105,11 +108,11 @@ class FarthestFirst:
         self._seen[self._block] = self._n_known
         self._bound[~is_open] = -np.inf
         while True:
-            self._block, self._outside = _largest(self._bound, _BLOCK)
+            self._block, self._outside = _largest(self._bound, self._block_size)
             rows = self._rows(self._block)
             squares = self._bound[self._block]
             low = int(self._seen[self._block].min())
-            high = min(low + _KNOWN_CHUNK, self._n_known)
+            high = min(low + self._known_chunk, self._n_known)
             if low < high:
                 np.minimum(squares, _to_nearest(rows, self._known[low:high]), out=squares)
             if high == self._n_known:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from alwatch.errors import StoreError
-from alwatch.records import Exported, LabelledFrame, Queue, QueuedVideo, QueueFrame
+from alwatch.records import LabelledFrame, Queue, QueuedVideo, QueueFrame
 from alwatch.store.connection import Connection, to_blob, to_moment, to_path, to_text
+from alwatch.store.videos import PATH_OF_VIDEO
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,9 @@ class Queues:
         if not rows:
             raise KeyError(queue_id)
         frames = self._connection.rows(
-            "SELECT rank, video_id, frame_index, score, reason, (SELECT path FROM files "
-            "WHERE video_id = queue_frames.video_id ORDER BY present DESC, path LIMIT 1) AS path "
-            "FROM queue_frames WHERE queue_id = ? ORDER BY rank",
+            "SELECT rank, video_id, frame_index, score, queue_frames.reason, "
+            f"{PATH_OF_VIDEO} AS path FROM queue_frames JOIN videos ON videos.id = video_id "
+            "WHERE queue_id = ? ORDER BY rank",
             [queue_id],
         )
         head = rows[0]
@@ -177,21 +178,23 @@ class Queues:
     def add_export(
         self,
         queue: Queue,
-        exported: Exported,
+        tool: str,
+        project: Path,
+        written: int,
         folders: Iterable[tuple[str, int]],
         now: datetime,
     ) -> None:
         """Record that a queue lies in a project; `folders` are (folder name, video id)."""
-        project = to_blob(exported.project)
+        key = (tool, to_blob(project))
         with self._connection.write() as db:
             db.execute(
                 "INSERT INTO exports VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET exported_at = excluded.exported_at",
-                [queue.id, exported.tool, project, to_text(now), exported.written],
+                [queue.id, *key, to_text(now), written],
             )
             db.executemany(
                 "INSERT OR REPLACE INTO export_folders VALUES (?, ?, ?, ?)",
-                [(exported.tool, project, folder, video_id) for folder, video_id in folders],
+                [(*key, folder, video_id) for folder, video_id in folders],
             )
 
     def exported_to(self) -> set[tuple[str, Path]]:

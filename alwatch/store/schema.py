@@ -22,6 +22,7 @@ def m001_archive_frames_and_queues(db: Database) -> None:
         {
             "id": int,
             "content_hash": str,
+            "last_path": bytes,
             "state": str,
             "reason": str,
             "attempts": int,
@@ -41,7 +42,7 @@ def m001_archive_frames_and_queues(db: Database) -> None:
             "changed_at": str,
         },
         pk="id",
-        not_null={"content_hash", "state", "attempts", "discovered_at", "changed_at"},
+        not_null={"content_hash", "last_path", "state", "attempts", "discovered_at", "changed_at"},
         defaults={"attempts": 0},
     )
     db.table("videos").create_index(["content_hash"], unique=True)

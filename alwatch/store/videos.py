@@ -128,12 +128,16 @@ class Videos:
             ).fetchone()
             if found is None:
                 video_id = db.execute(
-                    "INSERT INTO videos (content_hash, state, discovered_at, changed_at) "
-                    "VALUES (?, 'ready', ?, ?)",
-                    [content_hash, to_text(now), to_text(now)],
+                    "INSERT INTO videos "
+                    "(content_hash, last_path, state, discovered_at, changed_at) "
+                    "VALUES (?, ?, 'ready', ?, ?)",
+                    [content_hash, to_blob(file.path), to_text(now), to_text(now)],
                 ).lastrowid
             else:
                 video_id = found["id"]
+                db.execute(
+                    "UPDATE videos SET last_path = ? WHERE id = ?", [to_blob(file.path), video_id]
+                )
                 if found["state"] in ("superseded", "quarantined"):
                     _make_ready(db, video_id, now)
             before = db.execute(
@@ -387,6 +391,18 @@ class Videos:
             for row in self._connection.rows(f"{_LISTING} WHERE videos.id = ?", [video_id])
         }
 
+    def file_of(self, video_id: int) -> SeenFile | None:
+        """A file that holds this content, with its signature; None where no root has one now."""
+        rows = self._connection.rows(
+            f"SELECT files.path, root, {_SIGNATURE} FROM files "
+            "LEFT JOIN roots ON roots.path = root "
+            "WHERE video_id = ? AND present AND COALESCE(online, 1) ORDER BY files.path LIMIT 1",
+            [video_id],
+        )
+        if not rows:
+            return None
+        return SeenFile(to_path(rows[0]["path"]), to_path(rows[0]["root"]), _signature(rows[0]))
+
     def by_stem(self) -> dict[str, int]:
         """File name without its suffix to video id, for names that only one video bears."""
         stems: dict[str, set[int]] = {}
@@ -395,10 +411,13 @@ class Videos:
         return {stem: next(iter(ids)) for stem, ids in stems.items() if len(ids) == 1}
 
 
-_LISTING = (
-    "SELECT videos.*, path, present FROM videos JOIN files ON path = (SELECT path FROM files "
-    "WHERE video_id = videos.id ORDER BY present DESC, path LIMIT 1)"
+PATH_OF_VIDEO = (
+    "COALESCE((SELECT path FROM files WHERE video_id = videos.id AND present "
+    "ORDER BY path LIMIT 1), last_path)"
 )
+"""Expression on `videos`: where its content lies, or else lay last."""
+
+_LISTING = f"SELECT videos.*, {PATH_OF_VIDEO} AS path, {IS_HERE} AS here FROM videos"
 
 
 def _stored(row: sqlite3.Row) -> StoredVideo:
@@ -409,7 +428,7 @@ def _stored(row: sqlite3.Row) -> StoredVideo:
         state=row["state"],
         reason=row["reason"],
         season=row["season"],
-        present=bool(row["present"]),
+        present=bool(row["here"]),
         width_px=row["width_px"],
         height_px=row["height_px"],
         n_frames=row["n_frames"],

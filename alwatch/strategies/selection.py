@@ -48,29 +48,22 @@ class Selection:
         self._pool = pool
         self._limits = limits
         self._budget = budget
+        self._picks: list[tuple[int, float, str]] = []
         self._order = np.lexsort((pool.frame, pool.time_s, pool.video))
         numbers, start = np.unique(pool.video[self._order], return_index=True)
         end = np.append(start[1:], len(self._order))
         self.videos = [slice(int(low), int(high)) for low, high in zip(start, end, strict=True)]
         self.video = np.repeat(np.arange(len(start)), end - start)
         self.time_s = pool.time_s[self._order].astype(np.float64)
-        self.open_mask = np.ones(len(self._order), dtype=np.bool_)
         self.n_marked = np.zeros(len(start), dtype=np.int64)
         self._n_picked = np.zeros(len(start), dtype=np.int64)
-        self._picks: list[tuple[int, float, str]] = []
-        width = pool.vectors.shape[1] if len(pool.vectors) else pool.taken_vectors.shape[1]
-        self._known_of = [np.empty((0, width), dtype=np.float32) for _ in start]
-        self._n_compared = np.zeros(
-            len(start), dtype=np.int64
-        )  # known rows that all rows were held to
         self._radius: dict[int, float] = {}
-        self._taken = (
-            unit_rows(pool.taken_vectors)
-            if len(pool.taken_vectors)
-            else np.empty((0, width), dtype=np.float32)
-        )
+        width = pool.vectors.shape[1] if len(pool.vectors) else pool.taken_vectors.shape[1]
+        self._taken = unit_rows(pool.taken_vectors.reshape(len(pool.taken_vectors), width))
+        self._known_of = [self._taken[:0]] * len(start)  # per video: labelled, queued, picked
+        self._n_compared = [0] * len(start)  # the first so many of them were held to all rows
         self._key = _keys(pool.vectors)[self._order]
-        self.open_mask &= ~np.isin(self._key, _keys(pool.taken_vectors))
+        self.open_mask = ~np.isin(self._key, _keys(pool.taken_vectors))
         self._close_taken(numbers)
 
     @property

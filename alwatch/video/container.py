@@ -145,12 +145,12 @@ def scan_packets(opened: OpenContainer, beat: Beat) -> PacketTable:
         rows.append((pts, packet.is_keyframe, packet.is_discard, packet.size))
         if len(rows) % _BEAT_PACKETS == 0:
             beat(len(rows))
-    pts, keyframe, discard, size = zip(*rows, strict=True) if rows else ((), (), (), ())
+    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     return PacketTable(
-        pts=np.array(pts, dtype=np.int64),
-        keyframe=np.array(keyframe, dtype=np.bool_),
-        discard=np.array(discard, dtype=np.bool_),
-        size_bytes=np.array(size, dtype=np.int64),
+        pts=table[:, 0],
+        keyframe=table[:, 1].astype(np.bool_),
+        discard=table[:, 2].astype(np.bool_),
+        size_bytes=table[:, 3],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import av
@@ -71,16 +71,17 @@ def decode_in_sequence(
     yield from _decode(opened, None, on_loss)
 
 
-def decode_between(
-    opened: OpenContainer, key_pts: int, last_pts: int, beat: Beat
+def decode_from_key(
+    opened: OpenContainer, key_pts: int, wanted_pts: Iterable[int], beat: Beat
 ) -> Iterator[av.VideoFrame]:
-    """Seek to a keyframe's PTS and yield what comes of the packets from there to `last_pts`.
+    """Seek to a keyframe and yield what its packet and those after it, up to the wanted, give.
 
     Raises
     ------
     SeekFailedError
         The keyframe was not found, or a packet was refused.
     """
+    missing = set(wanted_pts)
     opened.container.seek(key_pts, stream=opened.stream, backward=True)
     decoded = 0
     for packet in demux(opened):
@@ -91,7 +92,8 @@ def decode_between(
         yield from _decode(opened, packet, refuse_loss)
         decoded += 1
         beat(decoded)
-        if packet.pts == last_pts:
+        missing.discard(packet.pts)
+        if not missing:
             break
     yield from _decode(opened, None, refuse_loss)
 
@@ -108,7 +110,7 @@ def decode_run(
     """
     wanted = timeline.pts[run.wanted].tolist()
     position = 0
-    for frame in decode_between(opened, int(timeline.pts[run.key]), wanted[-1], beat):
+    for frame in decode_from_key(opened, int(timeline.pts[run.key]), wanted, beat):
         if position < len(wanted) and frame.pts == wanted[position]:
             yield frame
             position += 1

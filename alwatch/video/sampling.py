@@ -206,11 +206,13 @@ def _neighbour_distances(vectors: FloatArray) -> list[float]:
     scale = norms[:-1] * norms[1:]
     cosine = np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0)
     both_zero = (norms[:-1] == 0) & (norms[1:] == 0)
-    return np.where(both_zero, 0.0, 1.0 - cosine).clip(0.0).tolist()
+    distances: list[float] = np.where(both_zero, 0.0, 1.0 - cosine).clip(0.0).tolist()
+    return distances
 
 
 def _times_s(timeline: Timeline) -> NDArray[np.float64]:
-    return (timeline.pts - timeline.pts[0]) * float(timeline.time_base)
+    times_s: NDArray[np.float64] = (timeline.pts - timeline.pts[0]) * float(timeline.time_base)
+    return times_s
 
 
 def _shown_at(timeline: Timeline, ticks_s: NDArray[np.float64]) -> IntArray:

@@ -14,7 +14,7 @@ from alwatch.video.container import Beat, open_container
 from alwatch.video.decode import (
     ImageConverter,
     SeekFailedError,
-    decode_between,
+    decode_from_key,
     decode_in_sequence,
     refuse_loss,
 )
@@ -47,13 +47,13 @@ def keyframe_seeks_agree(
         return False
     with open_container(source, max_pixels=max_pixels) as opened:
         for start, key, stop in _stretches(timeline):
-            last_pts = int(timeline.pts[stop - 1])
+            key_pts, pts = int(timeline.pts[key]), timeline.pts[start:stop].tolist()
             if start == 0:
                 frames = _from_the_start(source, stop, max_pixels, beat)
             else:
-                frames = decode_between(opened, int(timeline.pts[start]), last_pts, beat)
+                frames = decode_from_key(opened, pts[0], pts, beat)
             continuous = _delivered(frames, timeline, range(start, stop), key)
-            frames = decode_between(opened, int(timeline.pts[key]), last_pts, beat)
+            frames = decode_from_key(opened, key_pts, pts[key - start :], beat)
             after_seek = _delivered(frames, timeline, range(key, stop), key)
             if continuous is None or after_seek is None:
                 return False

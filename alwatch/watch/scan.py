@@ -89,11 +89,11 @@ class _Walk:
         if self._root.follow_symlinks == "all":
             above = Path(os.path.realpath(top.path)).parents
             self._walked = {folder_identity(folder) for folder in above}
-        folders = self._enter(top)
+        folders = self._enter(top)[::-1]
         while folders or self._linked:
             folder = folders.pop() if folders else self._linked.popleft()
             try:
-                folders += reversed(self._enter(folder))
+                folders += self._enter(folder)[::-1]
             except _GONE:
                 continue
             except OSError as error:

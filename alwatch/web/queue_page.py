@@ -30,7 +30,7 @@ MAX_DOTS = 4000
 _MAP_WIDTH = 640
 _MAP_HEIGHTS = (360, 560)
 _MAP_BORDER = 28
-_MARK_GAP = 26.0
+_MARK_GAP = 25.0
 _MAX_PARTED = 300
 _THUMBNAIL_PX = 360
 _JPEG_QUALITY = 82
@@ -170,12 +170,13 @@ def _template() -> jinja2.Template:
 def _view(page: QueuePage) -> dict[str, Any]:
     """Everything the template shows, as it shows it."""
     frames = sorted(page.frames, key=lambda frame: frame.rank)
-    chosen = {(frame.point.video, frame.point.frame) for frame in frames}
-    others = [point for point in page.points if (point.video, point.frame) not in chosen]
-    counts = Counter(point.season for point in [*others, *(frame.point for frame in frames)])
+    chosen = {_identity(frame.point) for frame in frames}
+    others = [point for point in page.points if _identity(point) not in chosen]
+    everything = [*others, *(frame.point for frame in frames)]
+    counts = Counter(point.season for point in everything)
     seasons = {name: _Season(name, i, counts[name]) for i, name in enumerate(sorted(counts))}
     dots = _thinned(others)
-    to_map = _map_scale([*others, *(frame.point for frame in frames)])
+    to_map = _map_scale(everything)
     return {
         "page": page,
         "share": _percent(len(frames), page.n_frames),
@@ -205,6 +206,10 @@ class _Season:
     @property
     def shape(self) -> str:
         return _SHAPES[(self.number + self.number // _N_COLOURS) % len(_SHAPES)]
+
+
+def _identity(point: PagePoint) -> tuple[str, str, int]:
+    return point.season, point.video, point.frame
 
 
 def _card(frame: PageFrame, season: _Season) -> dict[str, Any]:
@@ -250,35 +255,41 @@ def _thinned(points: Sequence[PagePoint]) -> list[PagePoint]:
     """At most `MAX_DOTS` of the points, at even steps through videos and frames."""
     if len(points) <= MAX_DOTS:
         return list(points)
-    ordered = sorted(points, key=lambda point: (point.season, point.video, point.frame))
+    ordered = sorted(points, key=_identity)
     steps = np.linspace(0, len(ordered) - 1, MAX_DOTS).round().astype(int)
     return [ordered[i] for i in steps]
 
 
 @dataclass(frozen=True, slots=True)
 class _MapScale:
-    """Puts points on the map, one scale for both axes; y grows upward."""
+    """Puts points on the map; y grows upward."""
 
     middle: tuple[float, float]
-    px_per_unit: float
+    px_per_unit: tuple[float, float]
     height: int
 
     def __call__(self, point: PagePoint) -> tuple[float, float]:
-        x = _MAP_WIDTH / 2 + (point.x - self.middle[0]) * self.px_per_unit
-        y = self.height / 2 - (point.y - self.middle[1]) * self.px_per_unit
+        x = _MAP_WIDTH / 2 + (point.x - self.middle[0]) * self.px_per_unit[0]
+        y = self.height / 2 - (point.y - self.middle[1]) * self.px_per_unit[1]
         return x, y
 
 
 def _map_scale(points: Sequence[PagePoint]) -> _MapScale:
-    """Fit the map to the points: as wide as the page has room, as high as they need."""
+    """Fit the map to the points, with one scale for both axes unless it would be too flat or high.
+
+    Far-apart groups of frames, each spread along one axis only, are then still told apart.
+    """
     places = np.array([(point.x, point.y) for point in points] or [(0.0, 0.0)])
     low, high = places.min(axis=0), places.max(axis=0)
-    span_x, span_y = (float(span) or 1e-9 for span in high - low)
+    across, up = (float(span) or 1.0 for span in high - low)
     inner = _MAP_WIDTH - 2 * _MAP_BORDER
-    height = int(np.clip(inner * span_y / span_x + 2 * _MAP_BORDER, *_MAP_HEIGHTS))
-    px_per_unit = min(inner / span_x, (height - 2 * _MAP_BORDER) / span_y)
-    middle = (low + high) / 2
-    return _MapScale((float(middle[0]), float(middle[1])), px_per_unit, height)
+    height = int(np.clip(inner * up / across + 2 * _MAP_BORDER, *_MAP_HEIGHTS))
+    x, y = (low + high) / 2
+    return _MapScale(
+        middle=(float(x), float(y)),
+        px_per_unit=(inner / across, (height - 2 * _MAP_BORDER) / up),
+        height=height,
+    )
 
 
 def _dots(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from alwatch.records import ImageArray, Queue, QueuedVideo, QueueFrame
+from alwatch.records import Queue, QueuedVideo, QueueFrame
+
+if TYPE_CHECKING:
+    from alwatch.records import ImageArray
 
 CONFIG = """# Project definitions (do not edit)
 Task: reach
@@ -35,9 +40,6 @@ TrainingFraction:
 iteration: 0
 """
 
-ReadFrames = Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]]
-
-
 def make_project(root: Path, config: str = CONFIG) -> Path:
     """A project with one labelled-data folder of two images; returns its config.yaml."""
     (root / "labeled-data" / "old").mkdir(parents=True)
@@ -58,7 +60,7 @@ def make_video(
     n_frames: int = 500,
 ) -> QueuedVideo:
     """A queued video whose file exists; its content is its hash."""
-    content_hash = content_hash or f"{hash_of(path)}"
+    content_hash = content_hash or hash_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         path.write_bytes(content_hash.encode() * 9)
@@ -70,9 +72,7 @@ def make_video(
 
 
 def hash_of(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
+    return sha256(str(path).encode(errors="surrogateescape")).hexdigest()
 
 
 def make_queue(*videos: QueuedVideo, id: int = 3) -> Queue:

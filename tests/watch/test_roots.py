@@ -49,11 +49,13 @@ def test_the_mount_that_holds_a_path_tells_its_kind(path: str, kind: str) -> Non
     assert file_system_kind(Path(path), WORKSTATION) == kind
 
 
-@pytest.mark.parametrize(
-    "name",
-    "nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre beegfs gpfs davfs "
-    "fuse.sshfs fuse.rclone fuse.davfs2 fuse.glusterfs fuse.s3fs".split(),
-)
+NETWORK_TYPES = """
+nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre beegfs gpfs davfs
+fuse.sshfs fuse.rclone fuse.davfs2 fuse.glusterfs fuse.s3fs
+"""
+
+
+@pytest.mark.parametrize("name", NETWORK_TYPES.split())
 def test_drives_that_other_machines_write_to_are_network_drives(name: str) -> None:
     mounts = b"1 1 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:9 / /m rw - %b x rw\n" % name.encode()
     assert file_system_kind(Path("/m/a"), mounts) == "network"

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alwatch.errors import StoreError
+from alwatch.records import LabelledFrame, Queue
+from alwatch.store import Store
+from tests.store.helpers import NOW, add_video, seen
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "state")
+
+
+def add(store: Store, *frames: tuple[int, int]) -> Queue:
+    return store.queues.add(
+        season="s1",
+        strategy="minmax",
+        seed=3,
+        budget=5,
+        picks=[(video, frame, frame / 2, f"reason {frame}") for video, frame in frames],
+        manifest={"software": "x"},
+        now=NOW,
+    )
+
+
+def test_a_queue_comes_back_as_it_was_kept(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7])
+    queue = add(store, (video, 7), (video, 0))
+    assert store.queues.get(queue.id) == queue
+    assert [(f.rank, f.frame, f.score, f.reason) for f in queue.frames] == [
+        (1, 7, 3.5, "reason 7"),
+        (2, 0, 0.0, "reason 0"),
+    ]
+    assert queue.frames[0].video == Path("/archive/a.mp4")
+    assert queue.manifest == {"software": "x"}
+
+
+def test_no_frame_is_queued_twice_and_the_second_queue_is_not_kept_in_part(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7])
+    add(store, (video, 7))
+    with pytest.raises(StoreError, match="ask for it again"):
+        add(store, (video, 0), (video, 7))
+    assert [summary.frames for summary in store.queues.summaries()] == [1]
+
+
+def test_a_queue_outlives_the_content_it_came_from(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0])
+    queue = add(store, (video, 0))
+    store.videos.link(seen("a.mp4", size=5), "other content", NOW)
+    assert store.queues.get(queue.id).frames[0].video == Path("/archive/a.mp4")
+
+
+def test_an_unknown_queue_is_a_key_error(store: Store) -> None:
+    with pytest.raises(KeyError):
+        store.queues.get(1)
+
+
+def test_frames_are_grouped_by_video_in_frame_order(store: Store) -> None:
+    a, b = add_video(store, "a.mp4", [0, 4, 7]), add_video(store, "b.mp4", [1])
+    videos = store.queues.by_video(add(store, (b, 1), (a, 7), (a, 0)))
+    assert [[f.frame for f in video.frames] for video in videos] == [[0, 7], [1]]
+    assert (videos[0].width_px, videos[0].height_px, videos[0].n_frames) == (64, 48, 1000)
+    assert videos[0].content_hash == "hash-of-a.mp4"
+
+
+def test_labels_are_what_the_project_holds_now(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7])
+    project = Path("/p")
+
+    def sync(*frames: int) -> tuple[int, int]:
+        found = [(video, LabelledFrame(project, "a", frame, project)) for frame in frames]
+        return store.queues.set_labels("deeplabcut", project, found, NOW)
+
+    assert sync(0, 4) == (2, 0)
+    assert sync(0, 4) == (0, 0)
+    assert sync(4, 7) == (1, 1)
+
+
+def test_a_summary_tells_progress_and_exports(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7])
+    queue = add(store, (video, 0), (video, 4))
+    project = Path("/p/config.yaml")
+    store.queues.add_export(queue, "deeplabcut", project, 2, [("a", video)], NOW)
+    store.queues.add_export(queue, "deeplabcut", project, 0, [("a", video)], NOW)
+    label = LabelledFrame(project, "a", 4, project)
+    store.queues.set_labels("deeplabcut", project, [(video, label)], NOW)
+    (summary,) = store.queues.summaries()
+    assert (summary.frames, summary.labelled) == (2, 1)
+    assert summary.exported_to == ("deeplabcut",)
+    assert store.queues.export_folders("deeplabcut", project) == {"a": video}
+    assert store.queues.exported_to() == {("deeplabcut", project)}
