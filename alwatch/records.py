@@ -86,7 +86,8 @@ class VideoInfo:
     """What is known of a video before any of its frames is looked at.
 
     Width and height are those of the frame as it is shown, that is after `rotation_deg`.
-    `recorded_at` is the container's own creation time, where it has one.
+    `recorded_at` is the container's own creation time, where it has one; `problem` says what is
+    missing where the file visibly ends early, though what is there can be read.
     """
 
     container: str
@@ -97,6 +98,7 @@ class VideoInfo:
     fps: float
     duration_s: float
     recorded_at: datetime | None = None
+    problem: str | None = None
 
     def __post_init__(self) -> None:
         if self.width_px < 1 or self.height_px < 1:

@@ -185,7 +185,7 @@ def _misfits(found: Mapping[str, Any], expected: Mapping[str, Tensor]) -> list[s
 
 
 def _shape(value: Any) -> tuple[int, ...] | str:
-    return tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
 def _some(names: list[str]) -> str:

@@ -117,7 +117,7 @@ class _NetworkEmbedder(ABC):
 
     def _forward(self, frames: ImageArray) -> FloatArray:
         on_cuda = self._device.type == "cuda"
-        pixels = torch.tensor(frames)
+        pixels = torch.from_numpy(np.array(frames, order="C"))
         if on_cuda:
             pixels = pixels.pin_memory()
         pixels = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)  # (k, 3, h, w)

@@ -61,8 +61,13 @@ def add_video_sets(content: bytes, crops: Mapping[str, str]) -> bytes:
     ------
     ExportError
         If the entries cannot be added without changing anything else.
+    ValueError
+        If a path is listed already, or this is not a project's config.yaml.
     """
     config = parse_config(content)
+    listed = crops.keys() & (config[_SECTION] or {}).keys()
+    if listed:
+        raise ValueError(f"these videos are listed already: {', '.join(sorted(listed))}")
     entries = {key: {"crop": crop} for key, crop in crops.items()}
     wanted = config | {_SECTION: (config[_SECTION] or {}) | entries}
     try:

@@ -35,6 +35,7 @@ _WITHOUT_PTS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "mjpeg"})
 
 _EARLIEST_CREDIBLE = datetime(1990, 1, 1, tzinfo=UTC)
 _BEAT_PACKETS = 512
+_SHORTFALL_S = 1.0  # headers are not exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _is_unfinished_mp4(source: SourceFile) -> bool:
 
 
 def scan_packets(opened: OpenContainer, beat: Beat) -> PacketTable:
-    """Read every packet of the video stream without decoding; stop where reading fails."""
+    """Read every packet of the video stream without decoding, as far as there are any."""
     rows: list[tuple[int, bool, bool, int]] = []
     for packet in demux(opened):
         pts = NO_PTS if packet.pts is None else packet.pts
@@ -163,6 +164,26 @@ def demux(opened: OpenContainer) -> Iterator[av.Packet[VideoStream]]:
     except av.error.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise MemoryError from None
+
+
+def early_end(opened: OpenContainer, packets: PacketTable) -> str | None:
+    """Say how far a file's packets fall short of what its header promises, if they do."""
+    stated_s = _stated_s(opened)
+    pts = packets.pts[packets.pts != NO_PTS]
+    if stated_s is None or pts.size == 0:
+        return None
+    held_s = float((int(pts.max()) - int(pts.min())) * opened.time_base + opened.frame_s)
+    if stated_s - held_s <= _SHORTFALL_S:
+        return None
+    return f"the file ends early: {held_s:.1f} s of the {stated_s:.1f} s that its header states"
+
+
+def _stated_s(opened: OpenContainer) -> float | None:
+    if opened.stream.duration is not None:
+        return float(opened.stream.duration * opened.time_base)
+    if opened.container.duration is not None and len(opened.container.streams) == 1:
+        return opened.container.duration / av.time_base
+    return None
 
 
 def recording_date(opened: OpenContainer) -> datetime | None:

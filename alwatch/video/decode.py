@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from alwatch.records import ImageArray
 
 
-class SeekFailedError(Exception):
-    """A seek did not give what the timeline says; reading in sequence must be used."""
+class FastPathError(Exception):
+    """A faster path did not give what the timeline says; the reference must be used."""
 
 
 class ImageConverter:
@@ -45,6 +45,12 @@ class ImageConverter:
                 frame, width=width, height=height, format="rgb24", interpolation="AREA"
             )
         return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), quarters))
+
+    def shrunk(self, image: ImageArray) -> ImageArray:
+        """Return an upright RGB array at the size that was asked for."""
+        if self._size_px is None:
+            return image
+        return self.image(av.VideoFrame.from_ndarray(image, format="rgb24"))
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:
@@ -78,7 +84,7 @@ def decode_from_key(
 
     Raises
     ------
-    SeekFailedError
+    FastPathError
         The keyframe was not found, or a packet was refused.
     """
     missing = set(wanted_pts)
@@ -87,7 +93,7 @@ def decode_from_key(
     for packet in demux(opened):
         if not decoded and packet.pts != key_pts:
             if packet.is_keyframe and packet.pts is not None and packet.pts > key_pts:
-                raise SeekFailedError(f"seek to pts {key_pts} led to {packet.pts}")
+                raise FastPathError(f"seek to pts {key_pts} led to {packet.pts}")
             continue
         yield from _decode(opened, packet, refuse_loss)
         decoded += 1
@@ -105,7 +111,7 @@ def decode_run(
 
     Raises
     ------
-    SeekFailedError
+    FastPathError
         The keyframe was not found, a packet was refused, or a wanted frame did not come.
     """
     wanted = timeline.pts[run.wanted].tolist()
@@ -115,12 +121,12 @@ def decode_run(
             yield frame
             position += 1
     if position < len(wanted):
-        raise SeekFailedError(f"no frame with pts {wanted[position]} came")
+        raise FastPathError(f"no frame with pts {wanted[position]} came")
 
 
 def refuse_loss() -> None:
     """Stand in for `on_loss` where a refused packet ends the attempt."""
-    raise SeekFailedError("the decoder refused a packet")
+    raise FastPathError("the decoder refused a packet")
 
 
 def _decode(

@@ -12,10 +12,13 @@ import numpy as np
 
 from alwatch.records import Timeline
 from alwatch.video.container import Beat
+from alwatch.video.decode import FastPathError
 from alwatch.video.source import SourceFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
 
     from alwatch.records import Frame, ImageArray, IntArray
 
@@ -29,29 +32,34 @@ class DecordVideo:
 
     Raises
     ------
-    ImportError
-        decord is not installed.
-    RuntimeError
+    FastPathError
         decord cannot open the file.
     """
 
     def __init__(self, source: SourceFile) -> None:
-        import decord  # imported when asked for: it brings 100 MB of libraries along
+        import decord  # only when asked for: it brings 100 MB of libraries along
 
-        self._reader: Any = decord.VideoReader(source.url, ctx=decord.cpu(0), num_threads=1)
+        self._errors = (decord.DECORDError, RuntimeError, IndexError)
+        try:
+            self._reader: Any = decord.VideoReader(source.url, ctx=decord.cpu(0))
+        except self._errors as error:
+            raise FastPathError(f"decord cannot open it: {error}") from None
 
     def __len__(self) -> int:
         return len(self._reader)
 
     def image(self, index: int) -> ImageArray:
         """Return frame `index` as decord counts, RGB uint8 of shape (height, width, 3)."""
-        image: ImageArray = self._reader[index].asnumpy()
+        try:
+            image: ImageArray = self._reader[index].asnumpy()
+        except self._errors as error:
+            raise FastPathError(f"decord cannot read frame {index}: {error}") from None
         return image
 
-    def times_s(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def times_s(self) -> NDArray[np.float64]:
         """Return when each frame is shown, in seconds from the first, of shape (n_frames,)."""
         stamps = np.asarray(self._reader.get_frame_timestamp(range(len(self))), dtype=np.float64)
-        times: np.ndarray[Any, np.dtype[np.float64]] = stamps[:, 0] - stamps[0, 0]
+        times: NDArray[np.float64] = stamps[:, 0] - stamps[0, 0]
         return times
 
 

@@ -12,6 +12,7 @@ from alwatch.records import Timeline, VideoInfo
 from alwatch.video.container import (
     Beat,
     OpenContainer,
+    early_end,
     open_container,
     recording_date,
     scan_packets,
@@ -52,6 +53,7 @@ def probe_file(source: SourceFile, *, max_pixels: int, beat: Beat) -> Probed:
     with open_container(source, max_pixels=max_pixels) as opened:
         packets = scan_packets(opened, beat)
         timeline = build_timeline(packets, opened.time_base)
+        problem = early_end(opened, packets)
         # Where every packet is a keyframe nothing is reordered, and the order of decoding
         # serves as PTS.
         outlives = opened.stores_pts or bool(packets.keyframe.all())
@@ -65,9 +67,10 @@ def probe_file(source: SourceFile, *, max_pixels: int, beat: Beat) -> Probed:
         )
     if timeline is None or numbering.contradicted:
         with open_container(source, max_pixels=max_pixels, thread_type="FRAME") as opened:
-            timeline = _take_census(opened, beat)
+            timeline, stopped = _take_census(opened, beat)
+        problem = problem or stopped
     with open_container(source, max_pixels=max_pixels) as opened:
-        return Probed(_describe(opened, timeline, first), timeline, outlives)
+        return Probed(_describe(opened, timeline, first, problem), timeline, outlives)
 
 
 def _check_prefix(
@@ -83,29 +86,34 @@ def _check_prefix(
     return first
 
 
-def _take_census(opened: OpenContainer, beat: Beat) -> Timeline:
-    """Decode the whole file and list its frames, up to the first loss.
+def _take_census(opened: OpenContainer, beat: Beat) -> tuple[Timeline, str | None]:
+    """Decode the whole file and list its frames, up to the first loss; say where that was.
 
     What follows a loss cannot be numbered in a file whose PTS are not to be believed.
     """
     losses: list[bool] = []
     pts: list[int] = []
     keyframe: list[bool] = []
+    stopped: str | None = None
     for frame in decode_in_sequence(opened, lambda: losses.append(True), beat):
         if losses and pts:
+            stopped = f"frames after {len(pts)} cannot be numbered: a part of the file is damaged"
             break
         losses.clear()
         pts.append(NO_PTS if frame.pts is None else frame.pts)
         keyframe.append(bool(frame.key_frame))
-    return timeline_from_census(
+    timeline = timeline_from_census(
         np.array(pts, dtype=np.int64),
         np.array(keyframe, dtype=np.bool_),
         opened.time_base,
         opened.frame_s,
     )
+    return timeline, stopped
 
 
-def _describe(opened: OpenContainer, timeline: Timeline, first: av.VideoFrame) -> VideoInfo:
+def _describe(
+    opened: OpenContainer, timeline: Timeline, first: av.VideoFrame, problem: str | None
+) -> VideoInfo:
     quarters = quarter_turns(first)
     width, height = first.width, first.height
     if quarters % 2:
@@ -119,4 +127,5 @@ def _describe(opened: OpenContainer, timeline: Timeline, first: av.VideoFrame) -
         fps=float(1 / opened.frame_s),
         duration_s=timeline.time_s(timeline.n_frames - 1) + float(opened.frame_s),
         recorded_at=recording_date(opened),
+        problem=problem,
     )

@@ -17,11 +17,12 @@ import numpy as np
 from alwatch.records import DecoderPath, Frame, Timeline, VideoInfo
 from alwatch.video.container import Beat, open_container
 from alwatch.video.decode import (
+    FastPathError,
     ImageConverter,
-    SeekFailedError,
     decode_in_sequence,
     decode_run,
 )
+from alwatch.video.decord_path import DecordVideo, decord_agrees, decord_sample
 from alwatch.video.limits import FastPath
 from alwatch.video.numbering import FrameNumbering
 from alwatch.video.probe import Probed, probe_file
@@ -61,6 +62,8 @@ class FileReader:
         self._path_used: DecoderPath = "sequence"
         self._probed: Probed | None = None
         self._seeks_agree: bool | None = None
+        self._decord: DecordVideo | None = None
+        self._decord_agrees: bool | None = None
         self._damaged = False
         self._stack = ExitStack()
         self._source = self._stack.enter_context(open_source(path))
@@ -112,14 +115,15 @@ class FileReader:
         converter = ImageConverter(size_px)
         done = 0
         self._path_used = self._choose_path(timeline, indices)
-        if self._path_used == "keyframe":
+        if self._path_used != "sequence":
+            by_path = self._read_by_seeks if self._path_used == "keyframe" else self._read_by_decord
             try:
-                for frame in self._read_by_seeks(timeline, indices, converter):
+                for frame in by_path(timeline, indices, converter):
                     yield frame
                     done += 1
                 return
-            except SeekFailedError:
-                self._seeks_agree = False
+            except FastPathError:
+                self._seeks_agree = self._decord_agrees = False
                 self._path_used = "sequence"
         yield from self._read_in_sequence(indices[done:], converter)
 
@@ -156,7 +160,7 @@ class FileReader:
             for decoded in decode_in_sequence(opened, on_loss, self._beat):
                 index = numbering.index_of(decoded.pts)
                 if numbering.contradicted:
-                    self._seeks_agree = False
+                    self._seeks_agree = self._decord_agrees = False
                 if index is None:
                     continue
                 if index in wanted:
@@ -165,10 +169,14 @@ class FileReader:
                 if index >= last:
                     return
 
-    # --- by verified keyframe seeks --------------------------------------------------------
+    # --- by a faster path, verified on this file -------------------------------------------
 
     def _choose_path(self, timeline: Timeline, indices: IntArray) -> DecoderPath:
-        if self._fast_path == "none" or self._seeks_agree is False or not timeline.seekable:
+        if self._fast_path == "none" or not timeline.seekable:
+            return "sequence"
+        if self._fast_path == "decord":
+            return "decord" if self._decord_is_right(timeline) else "sequence"
+        if self._seeks_agree is False:
             return "sequence"
         runs = plan_seek_runs(timeline, indices)
         if runs is None:
@@ -195,6 +203,26 @@ class FileReader:
                 for index, decoded in zip(run.wanted.tolist(), frames, strict=True):
                     keyframe = bool(timeline.keyframe[index])
                     yield Frame(index, decoded.pts, keyframe, converter.image(decoded))
+
+    def _decord_is_right(self, timeline: Timeline) -> bool:
+        if self._decord_agrees is None:
+            sample = decord_sample(timeline)
+            reference = self._read_in_sequence(sample, ImageConverter(None))
+            try:
+                self._decord = DecordVideo(self._source)
+                self._decord_agrees = decord_agrees(self._decord, timeline, reference, self._beat)
+            except FastPathError:
+                self._decord_agrees = False
+        return self._decord_agrees
+
+    def _read_by_decord(
+        self, timeline: Timeline, indices: IntArray, converter: ImageConverter
+    ) -> Iterator[Frame]:
+        assert self._decord is not None
+        for index in indices.tolist():
+            image = converter.shrunk(self._decord.image(index))
+            self._beat(index)
+            yield Frame(index, int(timeline.pts[index]), bool(timeline.keyframe[index]), image)
 
     def _probe(self) -> Probed:
         if self._probed is None:

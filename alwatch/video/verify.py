@@ -12,8 +12,8 @@ import numpy as np
 from alwatch.records import Timeline
 from alwatch.video.container import Beat, open_container
 from alwatch.video.decode import (
+    FastPathError,
     ImageConverter,
-    SeekFailedError,
     decode_from_key,
     decode_in_sequence,
     refuse_loss,
@@ -100,6 +100,6 @@ def _delivered(
                 return None
             if index >= keep_from:
                 images.append(converter.image(frame))
-    except SeekFailedError:
+    except FastPathError:
         return None
     return images if next(expected, None) is None else None

@@ -141,6 +141,7 @@ def _send_probe(answers: Answers, info: VideoInfo, timeline: Timeline) -> None:
             "fps": info.fps,
             "duration_s": info.duration_s,
             "recorded_at": info.recorded_at.isoformat() if info.recorded_at else None,
+            "problem": info.problem,
         },
         position=timeline.n_frames,
         n_frames=timeline.n_frames,

@@ -156,7 +156,8 @@ def _check(page: QueuePage) -> None:
         if not (math.isfinite(point.x) and math.isfinite(point.y)):
             faults.append(f"frame {point.frame} of {point.video!r} is at ({point.x}, {point.y})")
     if faults:
-        raise ValueError("; ".join(faults))
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise ValueError("; ".join(faults[:5]) + more)
 
 
 def _template() -> jinja2.Template:

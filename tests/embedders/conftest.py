@@ -31,10 +31,13 @@ def read_frames(data_dir: Path) -> ReadFrames:
         paths = sorted((data_dir / folder).glob("*.png"))
         assert len(paths) >= n
         chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, n).astype(int)]
-        images = [cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB) for p in chosen]
-        height_px, width_px = size_px
-        return np.stack(
-            [cv2.resize(i, (width_px, height_px), interpolation=cv2.INTER_AREA) for i in images]
-        )
+        return np.stack([_read_image(path, size_px) for path in chosen])
 
     return read
+
+
+def _read_image(path: Path, size_px: tuple[int, int]) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path))
+    assert image is not None
+    small = cv2.resize(image, size_px[::-1], interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(small[..., ::-1], np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from scipy.fft import dctn
+from scipy.fft import dctn  # type: ignore[import-untyped]
 from skimage.feature import hog as skimage_hog
 
 from alwatch.embedders.hog import HogEmbedder
@@ -26,7 +26,8 @@ def noise_frames(n: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def blocks_by_skimage(grey: NDArray[np.float64], norm: str) -> NDArray[np.float64]:
     blocks = skimage_hog(grey, 9, (16, 16), (2, 2), block_norm=norm, feature_vector=False)
-    return np.asarray(blocks[::2, ::2].reshape(16, 36))  # every second: ours do not overlap
+    every_second: NDArray[np.float64] = blocks[::2, ::2]  # ours do not overlap
+    return every_second.reshape(16, 36)
 
 
 def gradients_by_skimage(frame: NDArray[np.uint8]) -> NDArray[np.float64]:

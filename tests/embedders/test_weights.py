@@ -135,6 +135,25 @@ def test_missing_unknown_and_reshaped_tensors_are_all_named(tmp_path: Path) -> N
     assert "of another shape: 0.weight is (4, 5), not (4, 3)." in message
 
 
+@pytest.mark.parametrize("nesting", ["teacher", "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
+def test_the_wrappings_of_releases_and_checkpoints_are_taken_off(
+    tmp_path: Path, nesting: str, prefix: str
+) -> None:
+    wrapped = {prefix + name: t for name, t in small_network(seed=1).state_dict().items()}
+    wrapped[prefix + "mask_token"] = torch.zeros(1, 4)
+    if "backbone" in prefix:
+        wrapped[prefix.replace("backbone", "dino_head") + "mlp.0.weight"] = torch.zeros(5, 4)
+    torch.save({nesting: wrapped, "epoch": 100}, tmp_path / "checkpoint.pth")
+    assert hash_weights(load(tmp_path / "checkpoint.pth")) == hash_weights(small_network(seed=1))
+
+
+def test_a_head_beside_a_bare_network_does_not_fit(tmp_path: Path) -> None:
+    state_dict = small_network().state_dict() | {"head.weight": torch.zeros(1000, 4)}
+    torch.save(state_dict, tmp_path / "classifier.pth")
+    assert "unknown: head.weight." in refusal(tmp_path / "classifier.pth")
+
+
 @pytest.mark.parametrize("content", [[torch.zeros(2)], torch.zeros(3), 7])
 def test_a_file_without_named_tensors_does_not_fit(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "list.pth")
@@ -143,4 +162,4 @@ def test_a_file_without_named_tensors_does_not_fit(tmp_path: Path, content: obje
 
 def test_a_number_in_the_place_of_a_tensor_does_not_fit(tmp_path: Path) -> None:
     torch.save(small_network().state_dict() | {"0.bias": 5}, tmp_path / "number.pth")
-    assert "0.bias is a int, not (4,)" in refusal(tmp_path / "number.pth")
+    assert "0.bias is int, not (4,)" in refusal(tmp_path / "number.pth")

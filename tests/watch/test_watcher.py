@@ -209,6 +209,17 @@ def test_a_root_that_is_missing_at_the_start_is_picked_up_when_it_appears(tmp_pa
         until(scans, holds("new.mp4"))
 
 
+def test_an_offline_root_is_looked_for_every_minute_however_rare_its_scans(tmp_path: Path) -> None:
+    now_s = 0.0
+    root = WatchedRoot(tmp_path / "later", scan_s=NEVER_S)
+    with watching(root, clock=lambda: now_s) as (watcher, scans):
+        assert not scans.get(timeout=PATIENCE_S).online
+        root.path.mkdir()
+        now_s = 60.0
+        watcher.rescan_at(root.path, NEVER_S)  # asks for nothing, but makes it look at the clock
+        assert scans.get(timeout=PATIENCE_S).online
+
+
 def test_a_root_that_is_removed_and_returns_is_offline_between(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
