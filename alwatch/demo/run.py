@@ -82,7 +82,7 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None]) -> Path:
             target.parent.mkdir(exist_ok=True)
             shutil.copy(video.path, target)
         _wait_for_videos(app, len(drawn), daemon, folder / "daemon.log", say)
-        first, second = sorted({video.season for video in drawn})
+        first, second = dict.fromkeys(video.season for video in drawn)
         queues = [
             app.make_queue(first, budget=FIRST_BUDGET, seed=seed),
             app.make_queue(second, budget=BUDGET, seed=seed),

@@ -1,9 +1,10 @@
 """Which frames DeepLabCut's label files hold labels for.
 
-The labelling GUI saves `CollectedData_<scorer>.h5` and then the same as `.csv`. Files that pandas
-has written keep row labels and attributes as pickles, which can run code when they are read.
-So the `.csv` is read where it is at least as new; otherwise the plain arrays of the `.h5` are
-read as a general HDF5 file, and its attributes are never looked at.
+The labelling GUI saves `CollectedData_<scorer>.h5` and then the same as `.csv`. The newer one is
+read, the `.csv` if they are equally new, and the other one if it cannot be read. What pandas
+writes to an `.h5` holds pickles, in attributes always and in row labels at times, and reading one
+can run code (PyTables loads every attribute of what it opens). So only its plain arrays are
+read, through h5py, which loads no pickles.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
-import tables
 
 from alwatch.errors import ExportError
 from alwatch.labelling.naming import frame_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 _KEY = "/df_with_missing"
@@ -34,8 +34,8 @@ _UNREADABLE = (
     TypeError,
     LookupError,
     AttributeError,
+    RuntimeError,
     csv.Error,
-    tables.HDF5ExtError,
 )
 
 
@@ -67,7 +67,7 @@ def _labelled_images(files: list[Path]) -> tuple[Path, list[str]]:
     reasons = []
     for file in files:
         try:
-            return file, list(_read_csv(file) if file.suffix == ".csv" else _read_h5(file))
+            return file, _read_csv(file) if file.suffix == ".csv" else _read_h5(file)
         except _UNREADABLE as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             reasons.append(f"{file} ({lines[-1].strip()})")
@@ -77,7 +77,7 @@ def _labelled_images(files: list[Path]) -> tuple[Path, list[str]]:
     )
 
 
-def _read_csv(file: Path) -> Iterator[str]:
+def _read_csv(file: Path) -> list[str]:
     """Rows below the header that ends with `coords`; the image's path fills 1 or 3 columns."""
     text = file.read_text(encoding="utf-8")
     rows = csv.reader(io.StringIO(text, newline=""))
@@ -87,60 +87,49 @@ def _read_csv(file: Path) -> Iterator[str]:
     columns = [i for i, name in enumerate(header) if name in _COORDINATES]
     if not columns:
         raise ValueError("its row 'coords' names no x and y")
+    images = []
     row: list[str] = header
     for row in rows:
         cells = [row[i] for i in columns if i < len(row)]
         if any(math.isfinite(float(cell or "nan")) for cell in cells):
-            yield row[columns[0] - 1]
+            images.append(row[columns[0] - 1])
     if len(row) < len(header) and not text.endswith(("\n", "\r")):
         raise ValueError("its last row is cut off")
+    return images
 
 
-def _read_h5(file: Path) -> Iterator[str]:
-    # From memory, so that no lock is held while the GUI saves; "a" lets the table's index, which
-    # cannot be opened without its attributes, be taken out of that copy.
-    with tables.open_file(
-        "labels",
-        "a",
-        driver="H5FD_CORE",
-        driver_core_backing_store=0,
-        driver_core_image=file.read_bytes(),
-        pytables_sys_attrs=False,
-    ) as h5:
-        if f"{_KEY}/_i_table" in h5:
-            h5.remove_node(f"{_KEY}/_i_table", recursive=True)
-        group = h5.get_node(_KEY)
+def _read_h5(file: Path) -> list[str]:
+    # From memory, so that no lock is held while the GUI saves.
+    with h5py.File(io.BytesIO(file.read_bytes()), "r") as h5:
+        group = h5[_KEY]
         if "table" in group:
-            rows = h5.get_node(f"{_KEY}/table").read()
+            rows = group["table"][()]
             images = rows["index"]
             values = [rows[name] for name in rows.dtype.names if name.startswith("values_")]
         else:
             images = _fixed_index(group)
             values = _arrays(group, r"block\d+_values", "fiu")
-    if images.dtype.kind not in "SU":
+    if images.dtype.kind != "S":
         raise ValueError("its rows are not named after images")
     labelled = np.zeros(len(images), bool)
     for block in values:
         labelled |= np.isfinite(block).reshape(len(images), -1).any(axis=1)
-    yield from (
-        image.decode() if isinstance(image, bytes) else str(image) for image in images[labelled]
-    )
+    return [image.decode() for image in images[labelled]]
 
 
-def _fixed_index(group: tables.Group) -> Any:
+def _fixed_index(group: h5py.Group) -> Any:
     """The last part of the row labels of a frame that pandas wrote in its fixed format."""
     if "axis1" in group:
-        return _arrays(group, "axis1", "SU")[0]
-    levels = _arrays(group, r"axis1_level\d+", "SUiu")
+        return _arrays(group, "axis1", "S")[0]
+    levels = _arrays(group, r"axis1_level\d+", "Siu")
     codes = _arrays(group, r"axis1_label\d+", "iu")
     return levels[-1][codes[-1]]
 
 
-def _arrays(group: tables.Group, pattern: str, kinds: str) -> list[Any]:
-    """Read the arrays of these names; anything else under such a name may be a pickle."""
-    names = sorted(name for name in group._v_children if re.fullmatch(pattern, name))
-    nodes = [group._f_get_child(name) for name in names]
-    for node in nodes:
-        if not isinstance(node, tables.Array) or node.dtype.kind not in kinds:
-            raise ValueError(f"{node._v_name} is not a plain array")
-    return [node.read() for node in nodes]
+def _arrays(group: h5py.Group, pattern: str, kinds: str) -> list[Any]:
+    """Read the arrays of these names; one of another kind may be a pickle."""
+    arrays = [group[name] for name in sorted(group) if re.fullmatch(pattern, name)]
+    for array in arrays:
+        if array.dtype.kind not in kinds:
+            raise ValueError(f"{array.name} is not a plain array")
+    return [array[()] for array in arrays]

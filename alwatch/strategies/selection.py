@@ -15,6 +15,9 @@ _CHUNK = 2048
 _TIME_TOLERANCE_S = 1e-6
 """Time stamps are rounded: frames exactly one gap apart must not exclude each other."""
 
+_ROUNDING = 1e-5
+"""Of distances in float32: where all steps of a video are equal, all of them are duplicates."""
+
 
 class Selection:
     """A queue that fills up, and which frames may still enter it.
@@ -50,18 +53,20 @@ class Selection:
         self._budget = budget
         self._picks: list[tuple[int, float, str]] = []
         self._order = np.lexsort((pool.frame, pool.time_s, pool.video))
-        numbers, start = np.unique(pool.video[self._order], return_index=True)
-        end = np.append(start[1:], len(self._order))
-        self.videos = [slice(int(low), int(high)) for low, high in zip(start, end, strict=True)]
-        self.video = np.repeat(np.arange(len(start)), end - start)
+        numbers, sizes = np.unique(pool.video, return_counts=True)
+        ends = np.cumsum(sizes).tolist()
+        self.videos = [
+            slice(end - size, end) for end, size in zip(ends, sizes.tolist(), strict=True)
+        ]
+        self.video = np.repeat(np.arange(len(sizes)), sizes)
         self.time_s = pool.time_s[self._order].astype(np.float64)
-        self.n_marked = np.zeros(len(start), dtype=np.int64)
-        self._n_picked = np.zeros(len(start), dtype=np.int64)
+        self.n_marked = np.zeros(len(sizes), dtype=np.int64)
+        self._n_picked = np.zeros(len(sizes), dtype=np.int64)
         self._radius: dict[int, float] = {}
         width = pool.vectors.shape[1] if len(pool.vectors) else pool.taken_vectors.shape[1]
         self._taken = unit_rows(pool.taken_vectors.reshape(len(pool.taken_vectors), width))
-        self._known_of = [self._taken[:0]] * len(start)  # per video: labelled, queued, picked
-        self._n_compared = [0] * len(start)  # the first so many of them were held to all rows
+        self._known_of = [self._taken[:0]] * len(sizes)  # per video: labelled, queued, picked
+        self._n_compared = [0] * len(sizes)  # the first so many of them were held to all rows
         self._key = _keys(pool.vectors)[self._order]
         self.open_mask = ~np.isin(self._key, _keys(pool.taken_vectors))
         self._close_taken(numbers)
@@ -204,7 +209,8 @@ class Selection:
                 steps.append(np.linalg.norm(rows[1:] - rows[:-1], axis=1))
             quantile = self._limits.near_duplicate_quantile
             lengths = np.concatenate(steps)
-            self._radius[video] = float(np.quantile(lengths, quantile)) if len(lengths) else 0.0
+            radius = float(np.quantile(lengths, quantile)) if len(lengths) else 0.0
+            self._radius[video] = radius * (1 + _ROUNDING)
         return self._radius[video]
 
 

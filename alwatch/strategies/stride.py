@@ -22,7 +22,7 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
     while selection.wants_more:
         room = np.array([selection.room(video) for video in range(len(selection.videos))])
         turn_order = np.lexsort((rng.random(len(room)), selection.n_marked))
-        turn_order = turn_order[room[turn_order] > 0]
+        turn_order = turn_order[room[turn_order] > 0][: selection.remaining]
         shares = _equal_shares(room[turn_order], selection.remaining)
         times = [
             _even_times_s(selection, video, share, rng)
@@ -40,7 +40,7 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
 
 
 def _equal_shares(most: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
-    """Deal `budget` out one by one in turns; who has reached `most` is passed over."""
+    """Deal `budget` out one by one in turns; whoever has reached `most` is passed over."""
     shares = np.zeros_like(most)
     while budget > 0 and (hungry := np.flatnonzero(shares < most)).size:
         each = max(1, min(budget // len(hungry), int((most - shares)[hungry].min())))

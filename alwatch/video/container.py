@@ -180,7 +180,8 @@ def early_end(opened: OpenContainer, packets: PacketTable) -> str | None:
 
 def _stated_s(opened: OpenContainer) -> float | None:
     if opened.stream.duration is not None:
-        return float(opened.stream.duration * opened.time_base)
+        by_count_s = float(opened.stream.frames * opened.frame_s)  # AVI: 0 where it is not stated
+        return max(by_count_s, float(opened.stream.duration * opened.time_base))
     if opened.container.duration is not None and len(opened.container.streams) == 1:
         return opened.container.duration / av.time_base
     return None

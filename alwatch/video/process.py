@@ -121,6 +121,12 @@ class VideoProcess:
         """The decoder path of the latest `read`."""
         return self._path_used
 
+    @property
+    def child_pid(self) -> int | None:
+        """Process id of the child, if one is running."""
+        child = self._child
+        return None if child is None else child.pid
+
     def probe(self) -> tuple[VideoInfo, Timeline]:
         """Describe the video and list all its frames, decoding only where packets do not tell.
 

@@ -21,6 +21,8 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from alwatch.web.scatter import PlotScale, fit_scale, part
+
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
 
@@ -31,7 +33,6 @@ _MAP_WIDTH = 640
 _MAP_HEIGHTS = (360, 560)
 _MAP_BORDER = 28
 _MARK_GAP = 25.0
-_MAX_PARTED = 300
 _THUMBNAIL_PX = 360
 _JPEG_QUALITY = 82
 _N_COLOURS = 6
@@ -177,18 +178,17 @@ def _view(page: QueuePage) -> dict[str, Any]:
     counts = Counter(point.season for point in everything)
     seasons = {name: _Season(name, i, counts[name]) for i, name in enumerate(sorted(counts))}
     dots = _thinned(others)
-    to_map = _map_scale(everything)
+    scale = fit_scale(_xy(everything), width=_MAP_WIDTH, heights=_MAP_HEIGHTS, border=_MAP_BORDER)
     return {
         "page": page,
         "share": _percent(len(frames), page.n_frames),
         "seasons": list(seasons.values()),
         "cards": [_card(frame, seasons[frame.point.season]) for frame in frames],
-        "marks": _marks(frames, seasons, to_map),
-        "dots": _dots(dots, seasons, to_map),
+        "marks": _marks(frames, seasons, scale),
+        "dots": _dots(dots, seasons, scale),
         "n_dots": len(dots),
         "n_others": len(others),
-        "map_width": _MAP_WIDTH,
-        "map_height": to_map.height,
+        "scale": scale,
     }
 
 
@@ -261,58 +261,27 @@ def _thinned(points: Sequence[PagePoint]) -> list[PagePoint]:
     return [ordered[i] for i in steps]
 
 
-@dataclass(frozen=True, slots=True)
-class _MapScale:
-    """Puts points on the map; y grows upward."""
-
-    middle: tuple[float, float]
-    px_per_unit: tuple[float, float]
-    height: int
-
-    def __call__(self, point: PagePoint) -> tuple[float, float]:
-        x = _MAP_WIDTH / 2 + (point.x - self.middle[0]) * self.px_per_unit[0]
-        y = self.height / 2 - (point.y - self.middle[1]) * self.px_per_unit[1]
-        return x, y
-
-
-def _map_scale(points: Sequence[PagePoint]) -> _MapScale:
-    """Fit the map to the points, with one scale for both axes unless it would be too flat or high.
-
-    Far-apart groups of frames, each spread along one axis only, are then still told apart.
-    """
-    places = np.array([(point.x, point.y) for point in points] or [(0.0, 0.0)])
-    low, high = places.min(axis=0), places.max(axis=0)
-    across, up = (float(span) or 1.0 for span in high - low)
-    inner = _MAP_WIDTH - 2 * _MAP_BORDER
-    height = int(np.clip(inner * up / across + 2 * _MAP_BORDER, *_MAP_HEIGHTS))
-    x, y = (low + high) / 2
-    return _MapScale(
-        middle=(float(x), float(y)),
-        px_per_unit=(inner / across, (height - 2 * _MAP_BORDER) / up),
-        height=height,
-    )
+def _xy(points: Sequence[PagePoint]) -> NDArray[np.float64]:
+    return np.array([(point.x, point.y) for point in points], np.float64).reshape(-1, 2)
 
 
 def _dots(
-    points: Sequence[PagePoint], seasons: dict[str, _Season], to_map: _MapScale
+    points: Sequence[PagePoint], seasons: dict[str, _Season], scale: PlotScale
 ) -> list[dict[str, Any]]:
     """The dots by season, each with its place and its label."""
     drawn: dict[str, list[dict[str, str]]] = {name: [] for name in seasons}
-    for point in points:
-        x, y = to_map(point)
+    for point, (x, y) in zip(points, scale.to_px(_xy(points)), strict=True):
         label = f"{point.video}, frame {point.frame}"
         drawn[point.season].append({"x": f"{x:.1f}", "y": f"{y:.1f}", "label": label})
     return [{"season": seasons[name], "points": found} for name, found in drawn.items()]
 
 
 def _marks(
-    frames: Sequence[PageFrame],
-    seasons: dict[str, _Season],
-    to_map: _MapScale,
+    frames: Sequence[PageFrame], seasons: dict[str, _Season], scale: PlotScale
 ) -> list[dict[str, Any]]:
     """The chosen frames' markers, the first rank last so that it lies on top."""
-    true = np.array([to_map(frame.point) for frame in frames]).reshape(-1, 2)
-    shown = _apart(true, limits=(_MAP_WIDTH, to_map.height))
+    true = scale.to_px(_xy([frame.point for frame in frames]))
+    shown = part(true, gap_px=_MARK_GAP, limits=(scale.width, scale.height))
     marks = []
     for frame, (x, y), (at_x, at_y) in zip(frames, true, shown, strict=True):
         moved = math.hypot(at_x - x, at_y - y) > 3
@@ -327,23 +296,3 @@ def _marks(
             }
         )
     return marks[::-1]
-
-
-def _apart(places: NDArray[np.float64], *, limits: tuple[int, int]) -> NDArray[np.float64]:
-    """Push places of shape (n, 2) apart until they are `_MARK_GAP` from each other, or nearly."""
-    n = len(places)
-    if n > _MAX_PARTED:
-        return places
-    # Two frames at the very same place need a direction to part in; any fixed one will do.
-    turn = 2.4 * np.arange(n)
-    shown = places + 0.01 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    edge = _MARK_GAP / 2
-    for _ in range(80):
-        away = shown[:, None] - shown[None]  # (n, n, 2)
-        distance = np.linalg.norm(away, axis=-1) + np.eye(n) * _MARK_GAP
-        push = np.clip(_MARK_GAP - distance, 0, None) / distance
-        if not push.any():
-            break
-        shown = shown + 0.3 * (away * push[..., None]).sum(axis=1)
-        shown = np.clip(shown, edge, np.array(limits) - edge)
-    return shown

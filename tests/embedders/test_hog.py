@@ -25,9 +25,10 @@ def noise_frames(n: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def blocks_by_skimage(grey: NDArray[np.float64], norm: str) -> NDArray[np.float64]:
-    blocks = skimage_hog(grey, 9, (16, 16), (2, 2), block_norm=norm, feature_vector=False)
-    every_second: NDArray[np.float64] = blocks[::2, ::2]  # ours do not overlap
-    return every_second.reshape(16, 36)
+    blocks: NDArray[np.float64] = skimage_hog(
+        grey, 9, (16, 16), (2, 2), block_norm=norm, feature_vector=False
+    )
+    return blocks[::2, ::2].reshape(16, 36)  # every second: ours do not overlap
 
 
 def gradients_by_skimage(frame: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -40,6 +40,7 @@ TrainingFraction:
 iteration: 0
 """
 
+
 def make_project(root: Path, config: str = CONFIG) -> Path:
     """A project with one labelled-data folder of two images; returns its config.yaml."""
     (root / "labeled-data" / "old").mkdir(parents=True)

@@ -178,7 +178,7 @@ RECIPES: dict[str, Callable[[Path], Path]] = {
     "vp9.webm": lambda p: write_video(
         p, codec="libvpx-vp9", options={"g": "48", "deadline": "realtime", "cpu-used": "8"}
     ),
-    "vp8_hidden.webm": lambda p: write_video(
+    "vp8.webm": lambda p: write_video(
         p,
         codec="libvpx",
         options={"g": "48", "auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "4", "b": "2M"},

@@ -73,6 +73,11 @@ def test_a_later_mount_on_the_same_point_hides_the_earlier_one() -> None:
     assert file_system_kind(Path("/m/a"), below + b"3 2 8:2 / /m rw - ext4 c rw\n") == "local"
 
 
+def test_the_later_of_two_root_mounts_counts() -> None:
+    mounts = b"1 1 0:2 / / rw - rootfs rootfs rw\n24 0 0:9 / / rw - nfs nas:/boot rw\n"
+    assert file_system_kind(Path("/m"), mounts) == "network"
+
+
 def test_a_mount_hides_what_was_mounted_below_its_point_before() -> None:
     nas, disk = b"2 1 0:9 / /m/nas rw - nfs b rw\n", b"3 1 8:2 / /m rw - ext4 c rw\n"
     top = b"1 0 8:1 / / rw - ext4 a rw\n"

@@ -176,6 +176,12 @@ def test_patterns_match_names_or_with_a_slash_paths(
     assert names(scan_root(WatchedRoot(tmp_path, ignore=(pattern,)))) == left
 
 
+def test_a_name_that_is_all_suffix_has_none(tmp_path: Path) -> None:
+    write(tmp_path / ".mp4")
+    write(tmp_path / ".a.mp4")
+    assert names(scan_root(WatchedRoot(tmp_path, ignore=()))) == [".a.mp4"]
+
+
 # --- links -------------------------------------------------------------------------------------
 
 

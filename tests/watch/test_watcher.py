@@ -229,7 +229,8 @@ def test_a_root_that_is_removed_and_returns_is_offline_between(tmp_path: Path) -
         (root / "a.mp4").unlink()
         root.rmdir()
         until(scans, lambda scan: not scan.online)
-        assert status_of(watcher, root).degraded is None
+        status = status_of(watcher, root)
+        assert (status.mode, status.degraded) == ("poll", None)
         root.mkdir()
         (root / "b.mp4").write_bytes(b"video")
         watcher.rescan_at(root, 0)

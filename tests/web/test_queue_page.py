@@ -17,7 +17,6 @@ from alwatch.web.queue_page import (
     PageFrame,
     PagePoint,
     QueuePage,
-    _apart,
     _clock,
     write_queue_page,
 )
@@ -253,18 +252,6 @@ def test_every_marker_and_dot_lies_on_the_map(tmp_path: Path) -> None:
     # The extremes touch the same border on each side: the map is filled.
     np.testing.assert_allclose(places.min(axis=0), (28, 28), atol=0.1)
     np.testing.assert_allclose(places.max(axis=0), (width - 28, height - 28), atol=0.1)
-
-
-def test_markers_at_the_same_place_are_parted() -> None:
-    shown = _apart(np.full((12, 2), 200.0), limits=(640, 400))
-    distance = np.linalg.norm(shown[:, None] - shown[None], axis=-1) + 1e3 * np.eye(12)
-    assert distance.min() > 20
-    assert np.linalg.norm(shown - 200, axis=1).max() < 90
-
-
-def test_markers_that_are_far_apart_stay_where_they_belong() -> None:
-    places = np.array([[50.0, 50.0], [300.0, 200.0]])
-    np.testing.assert_allclose(_apart(places, limits=(640, 400)), places, atol=0.02)
 
 
 @pytest.mark.parametrize(

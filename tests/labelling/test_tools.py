@@ -1,0 +1,165 @@
+"""What every labelling tool promises."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from alwatch.errors import ExportError
+from alwatch.labelling.deeplabcut import DeepLabCutProject
+from alwatch.labelling.folder import FrameFolder
+from alwatch.protocols import LabellingTool
+from alwatch.records import QueuedVideo
+from tests.labelling.helpers import (
+    contents,
+    make_project,
+    make_queue,
+    make_video,
+    no_frames,
+    pixels,
+    read_frames,
+    snapshot,
+)
+
+if TYPE_CHECKING:
+    from alwatch.records import ImageArray
+
+Label = Callable[[Path, str, list[int]], None]
+
+
+def label_deeplabcut(project: Path, folder: str, frames: list[int]) -> None:
+    rows = [["scorer", "", "", "Ana", "Ana"], ["bodyparts", "", "", "nose", "nose"]]
+    rows += [["coords", "", "", "x", "y"]]
+    rows += [["labeled-data", folder, f"img{index:03}.png", "1.0", "2.0"] for index in frames]
+    write(project / "labeled-data" / folder / "CollectedData_Ana.csv", rows)
+
+
+def label_folder(project: Path, folder: str, frames: list[int]) -> None:
+    target = next(iter(project.glob("queue-*"))) / "labels.csv"
+    rows = [[f"{folder}_img{index:03}.png", "1.0", "2.0"] for index in frames]
+    there = target.read_text().splitlines()[1:] if target.exists() else []
+    write(target, [["image", "nose x", "nose y"], *rows, *csv.reader(there)])
+
+
+def write(file: Path, rows: list[list[str]]) -> None:
+    with file.open("w", newline="") as lines:
+        csv.writer(lines).writerows(rows)
+
+
+@pytest.fixture(params=["deeplabcut", "folder"])
+def tool_and_label(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LabellingTool, Label]:
+    if request.param == "deeplabcut":
+        config = make_project(tmp_path / "project")
+        return DeepLabCutProject(config), label_deeplabcut
+    (tmp_path / "project").mkdir()
+    return FrameFolder(tmp_path / "project"), label_folder
+
+
+@pytest.fixture
+def tool(tool_and_label: tuple[LabellingTool, Label]) -> LabellingTool:
+    return tool_and_label[0]
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> list[QueuedVideo]:
+    return [
+        make_video(tmp_path / "2025" / "cam.mp4", (41, 5)),
+        make_video(tmp_path / "2026" / "cam.mp4", (5, 77, 6), size=(32, 16)),
+    ]
+
+
+def images(root: Path) -> dict[Path, np.ndarray]:
+    found = {}
+    for path in root.rglob("*.png"):
+        image = cv2.imread(str(path))
+        assert image is not None
+        found[path.relative_to(root)] = image[..., ::-1]
+    return found
+
+
+def test_every_frame_is_written_as_an_image_of_its_pixels(
+    tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
+) -> None:
+    before = images(tmp_path / "project")
+    exported = tool.write_queue(make_queue(*videos), videos, read_frames)
+    new = {k: v for k, v in images(tmp_path / "project").items() if k not in before}
+    assert exported.project == tmp_path / "project"
+    assert (exported.written, exported.kept) == (5, 0)
+    for video in videos:
+        for frame in video.frames:
+            wanted = pixels(video, frame.frame)
+            match = [p for p, v in new.items() if v.shape == wanted.shape and (v == wanted).all()]
+            assert len(match) == 1
+            assert int(match[0].stem.rpartition("img")[2]) == frame.frame
+    assert len(new) == 5
+
+
+def test_exporting_twice_changes_nothing(
+    tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
+) -> None:
+    first = tool.write_queue(make_queue(*videos), videos, read_frames)
+    before = snapshot(tmp_path)
+    second = tool.write_queue(make_queue(*videos), videos, no_frames)
+    assert snapshot(tmp_path) == before
+    assert second == replace(first, written=0, kept=5)
+
+
+def test_labels_come_back_under_the_names_that_the_export_gave(
+    tool_and_label: tuple[LabellingTool, Label], videos: list[QueuedVideo]
+) -> None:
+    tool, label = tool_and_label
+    exported = tool.write_queue(make_queue(*videos), videos, read_frames)
+    assert tool.read_labels() == []
+    assert [content for _, content in exported.folders] == [v.content_hash for v in videos]
+    (one, _), (two, _) = exported.folders
+    assert one != two
+    label(exported.project, one, [5])
+    label(exported.project, two, [77, 6])
+    labels = tool.read_labels()
+    assert {(found.folder, found.frame) for found in labels} == {(one, 5), (two, 6), (two, 77)}
+    assert len(labels) == 3
+    assert {found.project for found in labels} == {exported.project}
+    assert all(found.source.is_file() for found in labels)
+
+
+def test_a_frame_of_another_size_is_refused_and_nothing_is_written(
+    tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
+) -> None:
+    def of_another_size(video: QueuedVideo) -> Iterator[tuple[int, ImageArray]]:
+        return ((index, image[:, :-1]) for index, image in read_frames(video))
+
+    before = contents(tmp_path)
+    with pytest.raises(ExportError, match=r"Frame 5 of .* must be 64x48; it is 63x48"):
+        tool.write_queue(make_queue(*videos), videos, of_another_size)
+    assert contents(tmp_path) == before
+
+
+def test_a_frame_that_is_left_out_is_named_and_nothing_is_written(
+    tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
+) -> None:
+    def leaves_out(video: QueuedVideo) -> Iterator[tuple[int, ImageArray]]:
+        return (item for item in read_frames(video) if item[0] != 77)
+
+    before = contents(tmp_path)
+    with pytest.raises(ExportError, match="77 cannot be decoded"):
+        tool.write_queue(make_queue(*videos), videos, leaves_out)
+    assert contents(tmp_path) == before
+
+
+def test_a_video_file_that_is_gone_is_one_clear_line(
+    tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
+) -> None:
+    def opens(video: QueuedVideo) -> Iterator[tuple[int, ImageArray]]:
+        with (tmp_path / "gone.mp4").open():
+            yield from ()
+
+    with pytest.raises(ExportError, match=r"No such file or directory \(.*gone\.mp4\)") as caught:
+        tool.write_queue(make_queue(*videos), videos, opens)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,143 @@
+"""Pools for the tests of strategies, and a second opinion on the limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from alwatch.strategies.pool import Limits, Picks, Pool
+
+TOLERANCE = 1e-4
+
+
+def make_pool(
+    vectors: object,
+    video: object = None,
+    frame: object = None,
+    time_s: object = None,
+    *,
+    dtype: type = np.float32,
+) -> Pool:
+    """One video at one frame a second with nothing taken, unless told otherwise."""
+    rows = np.asarray(vectors, dtype=dtype)
+    n = len(rows)
+    frames = np.arange(n) if frame is None else np.asarray(frame, dtype=np.int64)
+    return Pool(
+        vectors=rows,
+        video=np.zeros(n, np.int64) if video is None else np.asarray(video, dtype=np.int64),
+        frame=frames,
+        time_s=np.asarray(frames if time_s is None else time_s, dtype=np.float64),
+        taken_vectors=np.empty((0, rows.shape[1]), dtype),
+        taken_video=np.empty(0, np.int64),
+        taken_frame=np.empty(0, np.int64),
+        taken_time_s=np.empty(0, np.float64),
+    )
+
+
+def with_taken(pool: Pool, rows: object) -> Pool:
+    """The same pool, with some of its rows labelled."""
+    taken = np.asarray(rows, dtype=np.int64)
+    return replace(
+        pool,
+        taken_vectors=pool.vectors[taken],
+        taken_video=pool.video[taken],
+        taken_frame=pool.frame[taken],
+        taken_time_s=pool.time_s[taken],
+    )
+
+
+def reordered(pool: Pool, order: np.ndarray) -> Pool:
+    """The same pool, read in another order."""
+    return replace(
+        pool,
+        vectors=pool.vectors[order],
+        video=pool.video[order],
+        frame=pool.frame[order],
+        time_s=pool.time_s[order],
+    )
+
+
+def on_circle(degrees: object) -> np.ndarray:
+    """Unit vectors at these angles."""
+    angles = np.radians(np.asarray(degrees, dtype=np.float64))
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def walks(n_videos: int, n_frames: int, seed: int, width: int = 8) -> Pool:
+    """Videos whose frames drift, each from its own start, ten frames a second."""
+    rng = np.random.default_rng(seed)
+    steps = 0.1 * rng.standard_normal((n_videos, n_frames, width))
+    steps[:, 0] = rng.standard_normal((n_videos, width))
+    vectors = steps.cumsum(axis=1).reshape(-1, width)
+    frame = np.tile(np.arange(n_frames), n_videos)
+    return make_pool(vectors, np.repeat(np.arange(n_videos), n_frames), frame, frame / 10)
+
+
+def names(pool: Pool, picks: Picks) -> list[tuple[int, int]]:
+    """(video, frame) of every pick in rank order."""
+    return [(int(pool.video[row]), int(pool.frame[row])) for row in picks.rows]
+
+
+class Referee:
+    """Says which frames exclude which, pair by pair in float64."""
+
+    def __init__(self, pool: Pool, limits: Limits) -> None:
+        self.pool, self.limits = pool, limits
+        self.video = np.concatenate([pool.video, pool.taken_video])
+        self.frame = np.concatenate([pool.frame, pool.taken_frame])
+        self.time_s = np.concatenate([pool.time_s, pool.taken_time_s])
+        self.raw = np.concatenate([pool.vectors, pool.taken_vectors]).astype(np.float64)
+        lengths = np.linalg.norm(self.raw, axis=1, keepdims=True)
+        self.unit = self.raw / np.where(lengths == 0, 1, lengths)
+        self.radius = {int(video): self._radius(video) for video in np.unique(pool.video)}
+
+    @property
+    def taken(self) -> range:
+        """Numbers of the taken frames, which follow those of the pool."""
+        return range(len(self.pool.video), len(self.video))
+
+    def excludes(self, one: int, other: int, slack: float) -> bool:
+        """Whether one frame forbids the other; borderline distances only with slack > 0."""
+        if np.array_equal(self.raw[one], self.raw[other]):
+            return True
+        if self.video[one] != self.video[other]:
+            return False
+        if self.frame[one] == self.frame[other]:
+            return True
+        if abs(self.time_s[one] - self.time_s[other]) < self.limits.min_gap_s - 1e-6:
+            return True
+        radius = self.radius.get(int(self.video[one]))
+        distance = np.linalg.norm(self.unit[one] - self.unit[other])
+        return radius is not None and bool(distance <= radius + slack)
+
+    def check(self, picks: Picks, budget: int) -> None:
+        """Fail unless the picks keep the limits and leave nothing open that was wanted."""
+        rows = [int(row) for row in picks.rows]
+        assert len(rows) <= budget
+        assert len(set(rows)) == len(rows)
+        assert all(reason.strip() for reason in picks.reasons)
+        assert np.isfinite(picks.scores).all()
+        for i, row in enumerate(rows):
+            for other in [*self.taken, *rows[:i]]:
+                assert not self.excludes(row, other, slack=-TOLERANCE), (row, other)
+        per_video = np.bincount(np.unique(self.pool.video, return_inverse=True)[1][rows])
+        cap = self.limits.per_video_max
+        assert cap is None or (per_video <= cap).all()
+        if len(rows) == budget:
+            return
+        for row in set(range(len(self.pool.video))) - set(rows):
+            capped = (
+                cap is not None and (self.pool.video[rows] == self.pool.video[row]).sum() == cap
+            )
+            assert capped or any(
+                self.excludes(row, other, slack=TOLERANCE) for other in [*self.taken, *rows]
+            ), f"row {row} was still open"
+
+    def _radius(self, video: int) -> float | None:
+        rows = np.flatnonzero(self.pool.video == video)
+        if self.limits.near_duplicate_quantile == 0 or len(rows) < 2:
+            return None
+        rows = rows[np.lexsort((self.pool.frame[rows], self.pool.time_s[rows]))]
+        steps = np.linalg.norm(np.diff(self.unit[rows], axis=0), axis=1)
+        return float(np.quantile(steps, self.limits.near_duplicate_quantile))

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from alwatch.cli import alwatch, main, printable
+from tests.videos import SETTINGS, make_video, write_settings
+
+
+class Cli:
+    """Runs commands in a folder, as a person does."""
+
+    def __init__(
+        self,
+        folder: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.folder, self._capsys, self._monkeypatch = folder, capsys, monkeypatch
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: object) -> int:
+        self._monkeypatch.setattr(sys, "argv", ["alwatch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        self.out, self.err = self._capsys.readouterr()
+        assert "Traceback" not in self.err
+        assert isinstance(ended.value.code, int)
+        return ended.value.code
+
+    def json(self, *arguments: object) -> dict:  # type: ignore[type-arg]
+        code = self(*arguments, "--json")
+        assert code in (0, 1), self.err
+        return json.loads(self.out)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    return Cli(tmp_path, capsys, monkeypatch)
+
+
+@pytest.fixture
+def archive(cli: Cli) -> Cli:
+    """An ingested archive of two videos."""
+    write_settings(cli.folder)
+    for seed in range(2):
+        make_video(cli.folder / "archive" / "s" / f"{seed}.mp4", seed=seed)
+    assert cli("ingest") == 0
+    return cli
+
+
+def test_from_nothing_to_a_queue(cli: Cli) -> None:
+    make_video(cli.folder / "videos" / "a.mp4")
+    assert cli("init", "--archive", "videos") == 0
+    assert cli("ingest") == 0
+    (season,) = cli.json("status")["seasons"]
+    assert cli("queue", season["season"], "--budget", 2) == 0
+    assert "2 frames" in cli.out
+
+
+def test_init_does_not_overwrite(cli: Cli) -> None:
+    (cli.folder / "alwatch.yaml").write_text("mine")
+    assert cli("init") == 2
+    assert (cli.folder / "alwatch.yaml").read_text() == "mine"
+
+
+def test_without_settings_it_says_where_it_looked(cli: Cli) -> None:
+    assert cli("status") == 2
+    assert "alwatch init" in cli.err
+    assert "/etc/alwatch/alwatch.yaml" in cli.err
+
+
+def test_all_faults_of_the_settings_are_said_at_once(cli: Cli) -> None:
+    text = SETTINGS + "embedding: {modle: hog}\nexports: 5\n"
+    write_settings(cli.folder, text.replace("rate_hz: 5", "rate_hz: -5"))
+    assert cli("status") == 2
+    assert "sampling.rate_hz is -5" in cli.err
+    assert "did you mean embedding.model" in cli.err
+    assert "exports is 5" in cli.err
+
+
+def test_status_has_the_promised_shape(archive: Cli) -> None:
+    status = archive.json("status")
+    zeros = {"partial": 0, "quarantined": 0, "waiting": 0, "offline": 0}
+    assert status["videos"] == {"done": 2, **zeros}
+    assert (status["frames"], status["vectors"]) == (20, 20)
+    assert (status["embedder"], status["snapshot"]) == ("hog", None)
+    (season,) = status["seasons"]
+    assert {k: season[k] for k in ("season", "videos", "frames", "labelled", "queued")} == {
+        "season": "s", "videos": 2, "frames": 20, "labelled": 0, "queued": 0,
+    }  # fmt: skip
+    assert status["queues"] == []
+
+
+def test_a_queue_has_the_promised_shape(archive: Cli) -> None:
+    queue = archive.json("queue", "s", "--budget", 3, "--strategy", "stride", "--seed", 4)
+    assert (queue["season"], queue["strategy"], queue["seed"]) == ("s", "stride", 4)
+    assert [frame["rank"] for frame in queue["frames"]] == [1, 2, 3]
+    for frame in queue["frames"]:
+        assert set(frame) == {"video", "frame", "rank", "score", "reason"}
+        assert Path(frame["video"]).is_file()
+    assert archive.json("status")["queues"][0]["queue"] == queue["queue"]
+
+
+def test_an_empty_season_is_the_answer_no(archive: Cli) -> None:
+    assert archive("queue", "winter") == 1
+    assert "seasons that exist: s" in archive.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["queue", "s", "--budget", "0"],
+        ["queue", "s", "--strategy", "mimax"],
+        ["export", "1"],
+        ["export", "7", "--to", "folder", "--project", "x"],
+        ["export", "1", "--to", "folder"],
+        ["export", "1", "--to", "sleep", "--project", "x"],
+        ["similar", "archive/s/0.mp4", "5000"],
+        ["ingest", "not-there.mp4"],
+        ["nonsense"],
+        ["--config", "missing.yaml", "status"],
+    ],
+)
+def test_wrong_usage_is_one_clear_line_and_exit_code_2(archive: Cli, arguments: list[str]) -> None:
+    archive("queue", "s", "--budget", "1")
+    assert archive(*arguments) == 2
+    assert archive.err.strip()
+
+
+def test_export_to_a_folder(archive: Cli) -> None:
+    archive("queue", "s", "--budget", "2")
+    result = archive.json("export", "1", "--to", "folder", "--project", "out")
+    assert (result["to"], result["written"]) == ("folder", 2)
+    assert len(list((archive.folder / "out").rglob("*.png"))) == 2
+
+
+def test_export_to_a_project_that_is_not_there_is_retryable(archive: Cli) -> None:
+    archive("queue", "s", "--budget", "2")
+    assert archive("export", "1", "--to", "deeplabcut", "--project", "no/config.yaml") == 3
+    assert "config.yaml" in archive.err
+
+
+def test_similar_leaves_the_frame_itself_out_and_names_a_stand_in(archive: Cli) -> None:
+    video = archive.folder / "archive" / "s" / "0.mp4"
+    found = archive.json("similar", video, "7", "-k", "3")
+    assert found["frame"] == 5
+    assert len(found["similar"]) == 3
+    assert (str(video), 5) not in {(hit["video"], hit["frame"]) for hit in found["similar"]}
+    similarities = [hit["similarity"] for hit in found["similar"]]
+    assert similarities == sorted(similarities, reverse=True)
+    assert archive("similar", "unknown.mp4", "0") == 1
+
+
+def test_reindex_says_what_it_did(archive: Cli) -> None:
+    assert archive("reindex") == 0
+    assert "20 frames (flat, recall 1.000)" in archive.out
+
+
+def test_seasons_and_labels_answer_as_text_and_json(archive: Cli) -> None:
+    assert archive("seasons") == 0
+    assert archive.json("seasons")["seasons"][0]["coverage"] == 0.0
+    assert archive("labels", "sync") == 0
+    assert archive.json("labels", "sync") == {"projects": []}
+
+
+def test_a_quarantined_video_makes_ingest_exit_with_1_and_its_reason_is_shown(cli: Cli) -> None:
+    write_settings(cli.folder)
+    (cli.folder / "archive" / "bad.mp4").write_text("not a video")
+    assert cli("ingest") == 1
+    cli("status")
+    assert "bad.mp4" in cli.out
+    assert cli.json("status")["quarantined"][0]["reason"]
+
+
+def test_check_finds_nothing_wrong_here_and_leaves_nothing_behind(archive: Cli) -> None:
+    before = sorted(p for p in archive.folder.rglob("*") if "state" not in p.parts)
+    report = archive.json("check")
+    assert {finding["level"] for finding in report["findings"]} <= {"ok", "warning"}
+    subjects = {finding["subject"] for finding in report["findings"]}
+    assert {"settings", "state_dir", "archive", "decoding", "embedding", "device"} <= subjects
+    assert sorted(p for p in archive.folder.rglob("*") if "state" not in p.parts) == before
+
+
+def test_check_names_fault_and_remedy(cli: Cli) -> None:
+    text = SETTINGS + "embedding: {model: alexnet, weights: nowhere.pth}\n"
+    write_settings(cli.folder, text)
+    (cli.folder / "archive").rmdir()
+    assert cli("check") == 1
+    assert re.search(r"FAIL  archive: .*archive.* cannot be scanned", cli.out)
+    assert re.search(r"FAIL  embedding: .*nowhere\.pth", cli.out)
+
+
+def test_names_that_are_not_text_are_shown_safely(cli: Cli) -> None:
+    write_settings(cli.folder)
+    name = b"\xff\x1b[31m\n.mp4".decode("utf-8", "surrogateescape")
+    shutil.copy(make_video(cli.folder / "a.mp4"), cli.folder / "archive" / name)
+    assert cli("ingest") == 0
+    assert cli("queue", "unassigned", "--budget", "2") == 0
+    assert "\x1b" not in cli.out
+    assert cli.json("queue", "unassigned", "--budget", "2")["frames"]
+
+
+def test_printable_escapes_what_a_terminal_would_obey() -> None:
+    assert printable("a\x1b[31mb") == "a\\x1b[31mb"
+    assert printable("ä 漢") == "ä 漢"
+
+
+def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, command in group.commands.items():
+        below = isinstance(command, click.Group)
+        found += every_command(command, (*path, name)) if below else [(*path, name)]  # type: ignore[arg-type]
+    return found
+
+
+@pytest.mark.parametrize("command", every_command(alwatch), ids=" ".join)
+def test_every_command_has_help_with_a_first_sentence(cli: Cli, command: tuple[str, ...]) -> None:
+    assert cli(*command, "--help") == 0
+    assert cli.out.splitlines()[2].strip()
+
+
+@pytest.mark.parametrize("heavy", ["torch", "numpy", "pandas", "faiss", "sqlite_utils", "cv2"])
+def test_help_and_status_import_nothing_heavy(archive: Cli, heavy: str) -> None:
+    program = (
+        "import sys\n"
+        "from alwatch.cli import main\n"
+        "sys.argv = ['alwatch', *sys.argv[2:]]\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        f"assert {heavy!r} not in sys.modules, 'imported {heavy}'\n"
+    )
+    for command in (["--help"], ["status"]):
+        subprocess.run(
+            [sys.executable, "-c", program, "-", *command], check=True, capture_output=True
+        )

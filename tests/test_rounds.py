@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from alwatch.app import App
+from alwatch.embedders.hog import HogEmbedder
+from alwatch.errors import ExportError, NothingToDoError, SettingsError
+from alwatch.service import Backfill
+from tests.test_service import Recorder
+from tests.videos import SETTINGS, make_app, make_video
+
+IDENTITY = HogEmbedder().identity
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    """Two seasons, ingested: three videos in spring, two in autumn."""
+    app = make_app(tmp_path)
+    for seed in range(5):
+        season = "spring" if seed < 3 else "autumn"
+        make_video(tmp_path / "archive" / season / f"{seed}.mp4", seed=seed)
+    Backfill(app, Recorder()).run([])
+    return app
+
+
+def frames_of(app: App, queue_id: int) -> set[tuple[int, int]]:
+    return {(f.video_id, f.frame) for f in app.get_queue(queue_id).frames}
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "stride", "random", "kmeans", "minmax"])
+def test_a_queue_has_as_many_frames_as_asked_each_with_a_reason(app: App, strategy: str) -> None:
+    queue = app.make_queue("spring", budget=7, strategy=strategy, seed=1)
+    assert len(queue.frames) == 7
+    assert [frame.rank for frame in queue.frames] == list(range(1, 8))
+    assert all(frame.reason for frame in queue.frames)
+    assert all("spring" in frame.video.parts for frame in queue.frames)
+
+
+def test_no_frame_is_queued_twice_over_many_rounds(app: App) -> None:
+    seen: set[tuple[int, int]] = set()
+    for seed in range(3):
+        new = frames_of(app, app.make_queue("spring", budget=9, strategy="random", seed=seed).id)
+        assert not new & seen
+        seen |= new
+    assert len(app.make_queue("spring", budget=9, seed=3).frames) == 3  # of 30, 27 are queued
+    with pytest.raises(NothingToDoError, match="nothing left to queue"):
+        app.make_queue("spring")
+
+
+def test_the_same_archive_settings_and_seed_give_the_same_queue(tmp_path: Path) -> None:
+    """Whatever the order in which the videos came, and wherever the archive lies."""
+    chosen, digests = [], []
+    for name, order in (("one", [0, 1, 2]), ("two", [2, 0, 1])):
+        (tmp_path / name).mkdir()
+        app = make_app(tmp_path / name)
+        for seed in order:
+            path = make_video(tmp_path / name / "archive" / "s" / f"{seed}.mp4", seed=seed)
+            Backfill(app, Recorder()).run([path])
+        queue = app.make_queue("s", budget=6, strategy="kmeans", seed=5)
+        chosen.append([(f.video.name, f.frame, f.rank, f.reason) for f in queue.frames])
+        digests.append(queue.manifest["pool_digest"])
+    assert chosen[0] == chosen[1]
+    assert digests[0] == digests[1]
+
+
+def test_the_manifest_tells_what_the_choice_was_made_from(app: App) -> None:
+    first = app.make_queue("spring", budget=2).manifest
+    second = app.make_queue("spring", budget=2).manifest
+    assert first["software"].startswith("alwatch ")
+    assert first["embedder"]["weights"] == IDENTITY.weights
+    assert (first["taken_frames"], second["taken_frames"]) == (0, 2)
+    assert first["pool_digest"] != second["pool_digest"]
+
+
+def test_an_unknown_season_names_those_that_exist(app: App) -> None:
+    with pytest.raises(NothingToDoError, match="autumn, spring"):
+        app.make_queue("winter")
+
+
+def test_an_unknown_strategy_names_the_nearest(app: App) -> None:
+    with pytest.raises(SettingsError, match="did you mean minmax"):
+        app.make_queue("spring", strategy="minmx")
+    assert app.store.queues.summaries() == []
+
+
+def test_an_exported_image_is_the_frame_that_opencv_shows_at_its_index(
+    app: App, tmp_path: Path
+) -> None:
+    queue = app.make_queue("spring", budget=6, strategy="random")
+    exported = app.export(queue, "folder", tmp_path / "out")
+    assert exported.written == 6
+    for frame in queue.frames:
+        reader = cv2.VideoCapture(str(frame.video))
+        for _ in range(frame.frame + 1):
+            image = reader.read()[1]
+        stem = frame.video.stem
+        (png,) = (tmp_path / "out").rglob(f"{stem}-*_img*{frame.frame:02d}.png")
+        np.testing.assert_array_equal(cv2.imread(str(png)), image)
+
+
+def test_exporting_twice_changes_nothing(app: App, tmp_path: Path) -> None:
+    queue = app.make_queue("spring", budget=3)
+    app.export(queue, "folder", tmp_path / "out")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    again = app.export(queue, "folder", tmp_path / "out")
+    assert (again.written, again.kept) == (0, 3)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before
+
+
+def test_a_video_whose_bytes_changed_is_not_exported(app: App, tmp_path: Path) -> None:
+    queue = app.make_queue("spring", budget=3)
+    make_video(queue.frames[0].video, seed=99)
+    with pytest.raises(ExportError, match="has changed since"):
+        app.export(queue, "folder", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_the_exports_of_the_settings_are_made_with_the_queue(tmp_path: Path) -> None:
+    app = make_app(tmp_path, SETTINGS + "exports: [{to: folder, project: out}]\n")
+    (tmp_path / "out").mkdir()
+    make_video(tmp_path / "archive" / "s" / "a.mp4")
+    Backfill(app, Recorder()).run([])
+    ((to, exported),) = app.export_as_set(app.make_queue("s", budget=4))
+    assert (to, exported.written) == ("folder", 4)
+
+
+def test_labels_come_back_from_deeplabcut_and_leave_the_pool(
+    app: App, tmp_path: Path, data_dir: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(data_dir / "dlc-openfield" / "openfield-Pranav-2018-10-30", project)
+    for path in [project, *project.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    config = project / "config.yaml"
+    queue = app.make_queue("spring", budget=4)
+    app.export(queue, "deeplabcut", config)
+    labelled = queue.frames[0]
+    folder = next(project.glob(f"labeled-data/{labelled.video.stem}*"))
+    image = next(p for p in folder.glob("*.png") if int(p.stem[3:]) == labelled.frame)
+    header = "scorer,,,P,P\nbodyparts,,,nose,nose\ncoords,,,x,y\n"
+    row = f"labeled-data,{folder.name},{image.name},1.0,2.0\n"
+    (folder / "CollectedData_Pranav.csv").write_text(header + row)
+    (sync,) = app.sync_labels()
+    assert (sync.labelled, sync.new, sync.unknown) == (1, 1, 116)  # m4s1 is not in the archive
+    spring = next(c for c in app.store.pools.season_counts() if c.season == "spring")
+    assert (spring.labelled, spring.queued) == (1, 3)
+    more = frames_of(app, app.make_queue("spring", budget=20).id)
+    assert (labelled.video_id, labelled.frame) not in more
+
+
+def test_coverage_rises_as_frames_are_labelled(app: App) -> None:
+    before = {s.counts.season: s.coverage for s in app.seasons()}
+    assert set(before.values()) == {0.0}
+    video_id = app.store.videos.listing("done")[0].id
+    from alwatch.records import LabelledFrame
+
+    labels = [(video_id, LabelledFrame(Path("/p"), "f", n, Path("/p"))) for n in range(0, 50, 5)]
+    app.store.queues.set_labels("deeplabcut", Path("/p"), labels, app.clock())
+    after = {s.counts.season: s.coverage for s in app.seasons()}
+    assert max(after.values()) > 0
+    assert all(0 <= share <= 1 for share in after.values())
