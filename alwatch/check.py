@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +46,8 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
     yield from _inotify(app.watched_roots())
     yield _parts("queue.strategy", lambda: _strategy(settings.queue.strategy))
     for number, export in enumerate(settings.exports):
-        yield _parts(f"exports[{number}]", lambda e=export: _export(app, e.to, e.project))
+        look = partial(_export, app, export.to, export.project)
+        yield _parts(f"exports[{number}]", look)
     yield _parts("decoding", lambda: _decoding(app))
     yield _parts("embedding", lambda: _embedding(app))
     yield _parts("device", lambda: _device(settings.embedding.device))
@@ -114,9 +116,11 @@ def _inotify(roots: list[WatchedRoot]) -> Iterator[Finding]:
 
 
 def _strategy(name: str) -> str:
-    from alwatch.strategies.registry import check_name
+    from alwatch.strategies.registry import fault_of
 
-    check_name(name)
+    fault = fault_of(name)
+    if fault is not None:
+        raise AlwatchError(f"queue.{fault}")
     return name
 
 

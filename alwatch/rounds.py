@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alwatch.errors import ExportError, NothingToDoError
+from alwatch.errors import ExportError, NothingToDoError, SettingsError
 from alwatch.protocols import LabellingTool, OpenVideo
 from alwatch.records import EmbedderIdentity, Exported, FileSignature, Queue, QueuedVideo
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
 from alwatch.strategies.pool import Limits, Pool
-from alwatch.strategies.registry import select
+from alwatch.strategies.registry import fault_of, select
 
 if TYPE_CHECKING:
-    from alwatch.records import ImageArray
+    from alwatch.records import ImageArray, IntArray
 
 
 def make_queue(
@@ -73,28 +73,28 @@ def make_queue(
             f"Season {season!r} has no frames embedded with {embedder.name}; "
             + (f"seasons that exist: {', '.join(known)}." if known else "no video is ingested yet.")
         )
-    pool = _pool(frames, marked)
+    ids = np.unique(np.concatenate([frames.video_ids, marked.video_ids])).tolist()
+    hashes = {video.id: video.content_hash for video in store.videos.by_id(ids).values()}
+    by_content = sorted(ids, key=hashes.__getitem__)
+    pool = _pool(frames, marked, {video_id: n for n, video_id in enumerate(by_content)})
+    fault = fault_of(strategy)
+    if fault is not None:
+        raise SettingsError(f"queue.{fault}")
     picks = select(
-        pool,
-        strategy=strategy,
-        budget=budget,
-        limits=limits,
-        rng=np.random.default_rng(seed),
+        pool, strategy=strategy, budget=budget, limits=limits, rng=np.random.default_rng(seed)
     )
     if len(picks.rows) == 0:
         raise NothingToDoError(
             f"Season {season!r} has nothing left to queue: all of its {len(frames.video_ids)} "
             f"frames are labelled, queued, or too like one that is."
         )
-    ids = np.unique(np.concatenate([pool.video, pool.taken_video])).tolist()
-    hashes = {video.id: video.content_hash for video in store.videos.by_id(ids).values()}
     return store.queues.add(
         season=season,
         strategy=strategy,
         seed=seed,
         budget=budget,
         picks=[
-            (int(pool.video[row]), int(pool.frame[row]), float(score), reason)
+            (by_content[pool.video[row]], int(pool.frame[row]), float(score), reason)
             for row, score, reason in zip(picks.rows, picks.scores, picks.reasons, strict=True)
         ],
         manifest={
@@ -103,7 +103,7 @@ def make_queue(
             "limits": asdict(limits),
             "pool_frames": len(pool.video),
             "taken_frames": len(pool.taken_video),
-            "pool_digest": _digest(pool, hashes),
+            "pool_digest": _digest(pool, [hashes[video_id] for video_id in by_content]),
         },
         now=now,
     )
@@ -208,29 +208,33 @@ def sync_labels(
     return LabelSync(to, project, len(known), new, gone, len(labels) - len(known))
 
 
-def _pool(frames: PooledFrames, marked: PooledFrames) -> Pool:
+def _pool(frames: PooledFrames, marked: PooledFrames, number: dict[int, int]) -> Pool:
+    """The pool with videos numbered in the order of their content, not of their arrival."""
+
+    def numbers(video_ids: IntArray) -> IntArray:
+        return np.array([number[video_id] for video_id in video_ids.tolist()], np.int64)
+
     taken = marked.labelled | marked.queued
     return Pool(
         vectors=frames.vectors,
-        video=frames.video_ids,
+        video=numbers(frames.video_ids),
         frame=frames.frame_indices,
         time_s=frames.times_s,
         taken_vectors=marked.vectors[taken],
-        taken_video=marked.video_ids[taken],
+        taken_video=numbers(marked.video_ids[taken]),
         taken_frame=marked.frame_indices[taken],
         taken_time_s=marked.times_s[taken],
     )
 
 
-def _digest(pool: Pool, hashes: dict[int, str]) -> str:
+def _digest(pool: Pool, hashes: list[str]) -> str:
     """A sha256 of everything the choice was made from, equal on every machine."""
     digest = hashlib.sha256()
-    parts: list[tuple[Any, Any, Any]] = [
+    for videos, frame_indices, vectors in (
         (pool.video, pool.frame, pool.vectors),
         (pool.taken_video, pool.taken_frame, pool.taken_vectors),
-    ]
-    for videos, frame_indices, vectors in parts:
-        for video in dict.fromkeys(videos.tolist()):
+    ):
+        for video in np.unique(videos).tolist():
             digest.update(hashes[video].encode())
             digest.update(np.ascontiguousarray(frame_indices[videos == video]).tobytes())
         digest.update(np.ascontiguousarray(vectors).tobytes())

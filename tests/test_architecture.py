@@ -51,7 +51,7 @@ ONLY_IN: dict[str, set[str]] = {
     "sqlite3": {"store"},
     "sqlite_utils": {"store"},
     "pandas": {"labelling"},
-    "tables": {"labelling"},
+    "h5py": {"labelling"},
     "av": {"video", "demo", "check"},
     "decord": {"video"},
     "watchdog": {"watch"},

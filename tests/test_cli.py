@@ -60,7 +60,7 @@ def archive(cli: Cli) -> Cli:
 
 
 def test_from_nothing_to_a_queue(cli: Cli) -> None:
-    make_video(cli.folder / "videos" / "a.mp4")
+    make_video(cli.folder / "videos" / "a.mp4", n_frames=250)
     assert cli("init", "--archive", "videos") == 0
     assert cli("ingest") == 0
     (season,) = cli.json("status")["seasons"]

@@ -89,9 +89,10 @@ class DeepLabCutProject:
         is valid and that the next run completes. A video that cannot be listed by its own path
         gets a link in the project's `videos`.
 
-        As long as no listed video has labels, DeepLabCut trains on every folder; from then on
-        on listed ones only, and silently (a project made on another system, or with placeholder
-        paths). So the labelled folders of such a project are listed along with the new ones.
+        DeepLabCut trains on every labelled folder as long as no listed video has labels (in a
+        project made on another system, or with placeholder paths), and without a word on those
+        of listed videos only once one has. So the labelled folders of such a project are listed
+        along with the new videos.
 
         Parameters
         ----------
@@ -277,9 +278,9 @@ class DeepLabCutProject:
         try:
             write_durably(new, grown)
             status = config.stat()
-            with suppress(PermissionError):
+            with suppress(OSError):  # not every network drive has groups and modes
                 os.chown(new, -1, status.st_gid)
-            new.chmod(stat.S_IMODE(status.st_mode))
+                new.chmod(stat.S_IMODE(status.st_mode))
             if config.read_bytes() != content:
                 raise ExportError(
                     f"{config} was edited during the export; the frames are in place, the list "

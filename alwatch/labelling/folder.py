@@ -79,7 +79,7 @@ class FrameFolder:
         """
         remedy = "Nothing was changed; put this right and export again."
         with explained(f"Exporting queue {queue.id} to {self._directory}", remedy):
-            self._check()
+            self._check_rights()
             self._directory.mkdir(exist_ok=True)
             with only_run(self._directory):
                 clear_stale(self._directory)
@@ -104,12 +104,9 @@ class FrameFolder:
         Raises
         ------
         ExportError
-            The folder is missing, or a `labels.csv` cannot be read.
+            The folder cannot be there, or a `labels.csv` cannot be read.
         """
-        if not self._directory.is_dir():
-            raise ExportError(
-                f"{self._directory} is to be read for labels; there is no such folder."
-            )
+        self._existing()
         found: dict[tuple[str, int], LabelledFrame] = {}
         for source in sorted(self._directory.glob("queue-*/labels.csv")):
             for image in _labelled_images(source):
@@ -123,16 +120,21 @@ class FrameFolder:
         """Name a video as its images are named: `<stem>-<start of the content hash>`."""
         return own_names(video.path, video.content_hash)[0]
 
-    def _check(self) -> None:
-        parent = self._directory if self._directory.exists() else self._directory.parent
-        if not parent.is_dir():
+    def _existing(self) -> Path:
+        """The folder, or the one that it is going to be made in."""
+        folder = self._directory if self._directory.exists() else self._directory.parent
+        if not folder.is_dir():
             raise ExportError(
-                f"Queues are to be written to {self._directory}; {parent} is not a folder. "
+                f"Queues are to be written to {self._directory}; {folder} is not a folder. "
                 "Correct the path."
             )
-        if not os.access(parent, os.W_OK):
+        return folder
+
+    def _check_rights(self) -> None:
+        folder = self._existing()
+        if not os.access(folder, os.W_OK):
             raise ExportError(
-                f"Exporting to {self._directory} needs write permission for {parent}, which the "
+                f"Exporting to {self._directory} needs write permission for {folder}, which the "
                 f"user with id {os.geteuid()} has not. Grant it, or run as another user."
             )
 

@@ -28,6 +28,15 @@ the selection wants no more.
 """
 
 
+def fault_of(name: str) -> str | None:
+    """One sentence on what is wrong with a strategy's name; None if nothing is."""
+    if name in STRATEGIES:
+        return None
+    near = difflib.get_close_matches(name, STRATEGIES, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"strategy is {name!r}; {hint}It must be one of {', '.join(sorted(STRATEGIES))}."
+
+
 def select(
     pool: Pool,
     *,
@@ -61,12 +70,9 @@ def select(
     ValueError
         The strategy is not known, or the budget is below 1.
     """
-    if strategy not in STRATEGIES:
-        near = difflib.get_close_matches(strategy, STRATEGIES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(
-            f"strategy is {strategy!r}; {hint}It must be one of {', '.join(sorted(STRATEGIES))}."
-        )
+    fault = fault_of(strategy)
+    if fault is not None:
+        raise ValueError(fault)
     if budget < 1:
         raise ValueError(f"budget is {budget}; it must be a whole number >= 1.")
     selection = Selection(pool, limits, budget)

@@ -84,6 +84,8 @@ class Alarm:
     def stop(self) -> None:
         """Give back the watches and end the observer's threads."""
         self._observer.stop()
+        if self._observer.is_alive():
+            self._observer.join()
 
     def _helpers(self) -> list[threading.Thread]:
         """Every thread that the observer's work depends on, itself included."""

@@ -142,7 +142,7 @@ class _RootThread(threading.Thread):
         self._scans = scans
         self._clock = clock
         self._min_gap_s = min_gap_s
-        self._changed = threading.Condition()  # guards all that follows
+        self._changed = threading.Condition()  # guards the next six
         self._asked_to_stop = False
         self._wanted_s = math.inf
         self._scanning_since_s: float | None = None
@@ -256,9 +256,9 @@ class _RootThread(threading.Thread):
             self._alarm, self._degraded = alarm, None
 
     def _drop_alarm(self, reason: OSError | RuntimeError | None = None) -> None:
+        degraded = None if reason is None else self._explain(reason)
         with self._changed:
-            alarm, self._alarm = self._alarm, None
-            self._degraded = None if reason is None else self._explain(reason)
+            alarm, self._alarm, self._degraded = self._alarm, None, degraded
         if alarm is not None:
             alarm.stop()
 

@@ -98,6 +98,13 @@ def read_frames(video: QueuedVideo) -> Iterator[tuple[int, ImageArray]]:
         yield index, pixels(video, index)
 
 
+def read_png(path: Path) -> ImageArray:
+    """An image as RGB."""
+    image = cv2.imread(str(path))
+    assert image is not None, f"{path} is no image"
+    return image[..., ::-1].astype(np.uint8)
+
+
 def no_frames(video: QueuedVideo) -> Iterator[tuple[int, ImageArray]]:
     raise AssertionError(f"{video.path} was decoded although nothing of it is missing")
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +27,7 @@ from tests.labelling.helpers import (
     no_frames,
     pixels,
     read_frames,
+    read_png,
     snapshot,
 )
 
@@ -77,9 +77,8 @@ def test_frames_are_named_by_their_index_and_hold_their_pixels(
         "img1000.png",
     ]
     for index in (0, 7, 1000):
-        image = cv2.imread(str(folder / f"img{index:04}.png"))
-        assert image is not None
-        np.testing.assert_array_equal(image[..., ::-1], pixels(video, index))
+        image = read_png(folder / f"img{index:04}.png")
+        np.testing.assert_array_equal(image, pixels(video, index))
 
 
 def test_the_video_is_listed_with_its_whole_frame(config: Path, tmp_path: Path) -> None:
@@ -147,7 +146,7 @@ def test_two_seasons_videos_of_one_name_get_a_folder_each(config: Path, tmp_path
     assert exported.folders == (("cam", one.content_hash), (own, two.content_hash))
     for name, video in (("cam", one), (own, two)):
         folder = config.parent / "labeled-data" / name
-        sizes = {cv2.imread(str(p)).shape[1::-1] for p in folder.glob("*.png")}
+        sizes = {read_png(p).shape[1::-1] for p in folder.glob("*.png")}
         assert sizes == {(video.width_px, video.height_px)}
     link = config.parent / "videos" / f"{own}.mp4"
     assert link.resolve() == two.path
@@ -216,7 +215,7 @@ def test_any_file_name_can_be_exported(
     for (folder, content_hash), video in zip(exported.folders, videos, strict=True):
         assert content_hash == video.content_hash
         image = config.parent / "labeled-data" / folder / "img002.png"
-        np.testing.assert_array_equal(cv2.imread(str(image))[..., ::-1], pixels(video, 2))
+        np.testing.assert_array_equal(read_png(image), pixels(video, 2))
         assert stems_listed.count(folder) == 1
     before = snapshot(config.parent)
     DeepLabCutProject(config).write_queue(make_queue(*videos), videos, no_frames)

@@ -120,3 +120,15 @@ def test_a_table_of_labels_that_cannot_be_read_is_reported(tmp_path: Path, conte
     (tmp_path / "queue-0001" / "labels.csv").write_bytes(content)
     with pytest.raises(ExportError, match=r"labels\.csv must be a table with a column 'image'"):
         FrameFolder(tmp_path).read_labels()
+
+
+def test_a_folder_that_the_first_export_will_make_holds_no_labels_yet(tmp_path: Path) -> None:
+    assert FrameFolder(tmp_path / "out").read_labels() == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"")
+    video = make_video(tmp_path / "cam.mp4")
+    with pytest.raises(ExportError, match="out is not a folder"):
+        FrameFolder(tmp_path / "out").write_queue(make_queue(video), [video], no_frames)

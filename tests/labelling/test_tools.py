@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pytest
 
@@ -25,6 +24,7 @@ from tests.labelling.helpers import (
     no_frames,
     pixels,
     read_frames,
+    read_png,
     snapshot,
 )
 
@@ -76,12 +76,7 @@ def videos(tmp_path: Path) -> list[QueuedVideo]:
 
 
 def images(root: Path) -> dict[Path, np.ndarray]:
-    found = {}
-    for path in root.rglob("*.png"):
-        image = cv2.imread(str(path))
-        assert image is not None
-        found[path.relative_to(root)] = image[..., ::-1]
-    return found
+    return {path.relative_to(root): read_png(path) for path in root.rglob("*.png")}
 
 
 def test_every_frame_is_written_as_an_image_of_its_pixels(

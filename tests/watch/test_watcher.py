@@ -450,9 +450,11 @@ def test_stopping_gives_everything_back(tmp_path: Path) -> None:
     with watching(by_events(tmp_path), by_clock(tmp_path / "missing")) as (watcher, scans):
         until(scans, lambda scan: scan.online)
         assert set(threading.enumerate()) > before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE_S)
     assert [status.running for status in watcher.status()] == [False, False]
-    assert set(threading.enumerate()) == before
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert set(threading.enumerate()) <= before
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 def test_a_failed_alarm_gives_everything_back(tmp_path: Path) -> None:
@@ -461,8 +463,8 @@ def test_a_failed_alarm_gives_everything_back(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         Alarm(WatchedRoot(tmp_path / "missing"), lambda: None)
     assert caught.value.errno == errno.ENOENT
-    assert set(threading.enumerate()) == before
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert set(threading.enumerate()) <= before
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 def test_the_status_before_the_first_scan_promises_nothing(tmp_path: Path) -> None:
