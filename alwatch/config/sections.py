@@ -61,14 +61,14 @@ class Archive(Section):
     )
     settle_s: Seconds | None = Field(
         default=None,
-        description="Seconds a file must stay unchanged before it is read. By default this "
-        "depends on the kind of drive.",
+        description="Seconds a file must stay unchanged before it is read. By default 60 on local "
+        "disks and 300 on network drives.",
         examples=[60],
     )
     scan_s: Period | None = Field(
         default=None,
-        description="Seconds between two complete scans. By default this depends on the kind of "
-        "drive.",
+        description="Seconds between two complete scans. By default 300 where file events come "
+        "and 60 where not.",
         examples=[300],
     )
     extensions: Annotated[
@@ -215,7 +215,9 @@ class Sampling(Section):
     )
     rate_hz: Rate = Field(default=1.0, description="Frames to look at for each second of video.")
     max_frames: Count = Field(default=1000, description="Frames to look at in one video at most.")
-    min_gap_s: Seconds = Field(default=0.2, description="Seconds between two of them at least.")
+    min_gap_s: Seconds = Field(
+        default=0.2, description="Seconds between two of them at least, for keyframes and adaptive."
+    )
 
     @field_validator("rate_hz")
     @classmethod
@@ -232,7 +234,7 @@ class Embedding(Section):
     model: Text = Field(
         default="hog",
         description="hog needs no weights; the networks are alexnet, dino_vits16, dino_vits8, "
-        "dinov2_vits14, dinov2_vitb14, dinov3_vits16 and others.",
+        "dino_vitb16, dino_vitb8, dinov2_vits14, dinov2_vitb14, dinov3_vits16 and dinov3_vitb16.",
     )
     weights: File | None = Field(
         default=None,

@@ -18,11 +18,12 @@ from alwatch.config import load_settings
 from alwatch.demo.draw import draw_archive
 from alwatch.errors import AlwatchError, SettingsError
 from alwatch.records import Queue, QueuedVideo
-from alwatch.scores.projection import plane_coordinates
+from alwatch.scores.projection import neighbour_map
 from alwatch.web.queue_page import PageFrame, PagePoint, QueuePage, write_queue_page
 
 PATIENCE_S = 120.0
 FIRST_BUDGET, BUDGET = 8, 12
+MAP_FRAMES = 1000
 _MARKER = ".alwatch-demo"
 
 SETTINGS = """\
@@ -100,25 +101,30 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None]) -> Path:
 
 
 def queue_page(app: App, queue: Queue, *, command: str) -> QueuePage:
-    """Gather what the page of a queue shows: its frames, and a map of the whole archive."""
+    """Gather what the page of a queue shows: its frames, and a map of the archive.
+
+    The map holds all chosen frames and at most `MAP_FRAMES` of the others.
+    """
     identity = app.embedded_with()
     with app.store.pools.one_view():
         frames = app.store.pools.season_frames(identity)
         videos = app.store.videos.by_id(np.unique(frames.video_ids).tolist())
-    plane = plane_coordinates(frames.vectors, np.random.default_rng(0))
+    keys = list(zip(frames.video_ids.tolist(), frames.frame_indices.tolist(), strict=True))
+    chosen = {(frame.video_id, frame.frame) for frame in queue.frames}
+    step = max(1, len(keys) // MAP_FRAMES)
+    rows = [row for row, key in enumerate(keys) if row % step == 0 or key in chosen]
+    plane = neighbour_map(frames.vectors[rows], np.random.default_rng(0))
     points = {
-        (int(video_id), int(index)): PagePoint(
-            season=videos[int(video_id)].season or "",
-            video=videos[int(video_id)].path.name,
-            frame=int(index),
+        keys[row]: PagePoint(
+            season=videos[keys[row][0]].season or "",
+            video=videos[keys[row][0]].path.name,
+            frame=keys[row][1],
             x=float(x),
             y=float(y),
         )
-        for video_id, index, (x, y) in zip(
-            frames.video_ids, frames.frame_indices, plane, strict=True
-        )
+        for row, (x, y) in zip(rows, plane, strict=True)
     }
-    times_s = dict(zip(points, frames.times_s.tolist(), strict=True))
+    times_s = dict(zip(keys, frames.times_s.tolist(), strict=True))
     return QueuePage(
         season=queue.season,
         frames=[
@@ -135,7 +141,7 @@ def queue_page(app: App, queue: Queue, *, command: str) -> QueuePage:
         ],
         points=list(points.values()),
         n_videos=len(videos),
-        n_frames=len(points),
+        n_frames=len(keys),
         strategy=queue.strategy,
         seed=queue.seed,
         embedder=f"{identity.name} ({identity.weights[:12]})",

@@ -99,7 +99,9 @@ class FarthestFirst:
         self._known[self._n_known] = known
         self._n_known += 1
         if len(self._block):
-            squares = relative_squares(self._block_rows, known[None])[:, 0] + self._block_lengths
+            # einsum, as on a busy machine BLAS threads would wait for each other at every pick.
+            squares = np.einsum("ij,j->i", self._block_rows, -2 * known)
+            squares += self._block_lengths + known @ known
             np.minimum(self._block_squares, squares, out=self._block_squares)
 
     def _next_block(self, is_open: NDArray[np.bool_]) -> None:

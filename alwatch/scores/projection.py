@@ -1,4 +1,4 @@
-"""A flat map of an archive's vectors, for pages that draw all of them."""
+"""Flat maps of an archive's vectors, for pages that draw them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _FIT_ROWS = 10_000
 _EXTRA_DIRECTIONS = 8
 _PASSES = 8
 _CHUNK = 4096
+_FEWEST_FOR_NEIGHBOURS = 20
 _NEGLIGIBLE = 1e-6
 
 
@@ -48,6 +49,40 @@ def plane_coordinates(vectors: NDArray[Any], rng: np.random.Generator) -> NDArra
         rows = vectors[low : low + _CHUNK].astype(np.float32) - centre
         coordinates[low : low + _CHUNK, : axes.shape[1]] = rows @ axes
     return coordinates
+
+
+def neighbour_map(vectors: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Lay vectors out in the plane so that near ones stay near (t-SNE, from the PCA plane).
+
+    Where an archive has seasons, PCA shows little but the gap between them; this shows what
+    lies within each. Distances between far groups mean nothing. Takes some seconds for 1,000
+    vectors (van der Maaten & Hinton 2008; Kobak & Berens 2019 for the start).
+
+    Parameters
+    ----------
+    vectors : float array of shape (n, d)
+    rng : numpy.random.Generator
+        The same state and vectors give the same map on one machine.
+
+    Returns
+    -------
+    float32 array of shape (n, 2)
+        The PCA plane itself where there are fewer than 20 vectors or all are equal.
+    """
+    plane = plane_coordinates(vectors, rng)
+    spread = float(plane.std(axis=0).max()) if len(plane) else 0.0
+    if len(vectors) < _FEWEST_FOR_NEIGHBOURS or spread == 0:
+        return plane
+    from sklearn.manifold import TSNE
+
+    layout = TSNE(
+        init=plane / spread * 1e-4,
+        perplexity=min(30.0, len(vectors) / 4),
+        max_iter=500,
+        random_state=int(rng.integers(2**31)),
+    )
+    placed: NDArray[np.float32] = layout.fit_transform(np.asarray(vectors, np.float32))
+    return placed
 
 
 def _leading_axes(

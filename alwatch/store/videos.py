@@ -80,7 +80,8 @@ class Videos:
     def record_scan(self, scan: RootScan, now: datetime) -> None:
         """Keep a root's state and which of its files are there.
 
-        The files of a root that is offline are not touched: absence is not deletion.
+        Absence is not deletion: the files of a root that is offline are not touched, and where
+        part of a root could not be scanned none is taken for gone.
         """
         root = to_blob(scan.root)
         known = self._connection.rows("SELECT path, present FROM files WHERE root = ?", [root])
@@ -88,7 +89,8 @@ class Videos:
         changed = [
             (int(row["path"] in seen), row["path"])
             for row in known
-            if scan.online and bool(row["present"]) != (row["path"] in seen)
+            if bool(row["present"]) != (row["path"] in seen)
+            and (row["path"] in seen or (scan.online and scan.problem is None))
         ]
         with self._connection.write() as db:
             db.execute(

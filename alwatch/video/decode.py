@@ -77,6 +77,17 @@ def decode_in_sequence(
     yield from _decode(opened, None, on_loss)
 
 
+def prime_decoder(opened: OpenContainer) -> None:
+    """Let the decoder see the file's first packet, before any seek.
+
+    Some encoders say only there what the decoder must know all along: which x264 made
+    a 4:4:4 stream, and so which of its faults to make good.
+    """
+    for packet in demux(opened):
+        _decode(opened, packet, refuse_loss)
+        return
+
+
 def decode_from_key(
     opened: OpenContainer, key_pts: int, wanted_pts: Iterable[int], beat: Beat
 ) -> Iterator[av.VideoFrame]:

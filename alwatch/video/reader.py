@@ -21,6 +21,7 @@ from alwatch.video.decode import (
     ImageConverter,
     decode_in_sequence,
     decode_run,
+    prime_decoder,
 )
 from alwatch.video.decord_path import DecordVideo, decord_agrees, decord_sample
 from alwatch.video.limits import FastPath
@@ -182,7 +183,7 @@ class FileReader:
         if runs is None:
             return "sequence"
         if self._fast_path == "auto":
-            cost = seek_cost(runs)
+            cost = seek_cost(timeline, runs)
             if self._seeks_agree is None:
                 cost += seek_verification_cost(timeline)
             if cost > _CLEARLY_LESS * sequence_cost(indices):
@@ -198,6 +199,7 @@ class FileReader:
     ) -> Iterator[Frame]:
         runs = plan_seek_runs(timeline, indices) or []
         with open_container(self._source, max_pixels=self._max_pixels) as opened:
+            prime_decoder(opened)
             for run in runs:
                 frames = decode_run(opened, timeline, run, self._beat)
                 for index, decoded in zip(run.wanted.tolist(), frames, strict=True):

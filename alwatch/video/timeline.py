@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 NO_PTS = int(np.iinfo(np.int64).min)
 """Stands in a packet table for a packet without a presentation time stamp."""
 
-SEEK_COST_FRAMES = 4
-"""What one seek costs beyond its decoded frames, in frames (measured: bench_decode.py)."""
+_KEYFRAME_EXTRA_COST = 5  # a keyframe takes some six times as long to decode as the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +135,11 @@ def sequence_cost(indices: IntArray) -> int:
     return int(indices[-1]) + 1 if indices.size else 0
 
 
-def seek_cost(runs: list[SeekRun]) -> int:
-    """Frames' worth of work that reading these runs takes, each seek's own cost included."""
-    return sum(int(run.wanted[-1]) - run.key + 1 + SEEK_COST_FRAMES for run in runs)
+def seek_cost(timeline: Timeline, runs: list[SeekRun]) -> int:
+    """Frames' worth of work that reading these runs takes.
+
+    The seek itself costs next to nothing; that each starts with a keyframe does, except where
+    every frame is one.
+    """
+    extra = 0 if bool(timeline.keyframe.all()) else _KEYFRAME_EXTRA_COST
+    return sum(int(run.wanted[-1]) - run.key + 1 + extra for run in runs)

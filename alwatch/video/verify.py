@@ -16,6 +16,7 @@ from alwatch.video.decode import (
     ImageConverter,
     decode_from_key,
     decode_in_sequence,
+    prime_decoder,
     refuse_loss,
 )
 from alwatch.video.source import SourceFile
@@ -23,7 +24,7 @@ from alwatch.video.source import SourceFile
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
 
-_BOUNDARIES = 5
+_FRAMES_BEFORE_BOUNDARIES = 750  # in all, where groups are long; never fewer than 3 boundaries
 _FRAMES_AFTER_BOUNDARY = 8
 
 
@@ -46,6 +47,7 @@ def keyframe_seeks_agree(
     if not timeline.seekable or not timeline.keyframe[0]:
         return False
     with open_container(source, max_pixels=max_pixels) as opened:
+        prime_decoder(opened)
         for start, key, stop in _stretches(timeline):
             key_pts, pts = int(timeline.pts[key]), timeline.pts[start:stop].tolist()
             if start == 0:
@@ -66,7 +68,9 @@ def _stretches(timeline: Timeline) -> Iterator[tuple[int, int, int]]:
     """Yield (keyframe, next keyframe, end) for boundaries spread over the file, both ends in."""
     keys = np.flatnonzero(timeline.keyframe)
     pairs = list(pairwise(keys)) or [(keys[0], keys[0])]
-    spread = np.unique(np.linspace(0, len(pairs) - 1, _BOUNDARIES).round().astype(int))
+    mean_group = max(1, timeline.n_frames // keys.size)
+    count = min(max(_FRAMES_BEFORE_BOUNDARIES // mean_group, 3), 5)
+    spread = np.unique(np.linspace(0, len(pairs) - 1, count).round().astype(int))
     for start, key in (pairs[i] for i in spread):
         yield int(start), int(key), min(int(key) + _FRAMES_AFTER_BOUNDARY, timeline.n_frames)
 

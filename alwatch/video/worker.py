@@ -56,7 +56,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(2, 1)  # nothing a library prints may get between the answers
     os.set_blocking(2, False)  # nor may a flood of its messages hold up decoding
-    av.logging.set_level(None)  # FFmpeg writes to stderr itself: no Python lock is taken
+    av.logging.restore_default_callback()  # to stderr: no Python lock is taken for it
     av.logging.set_libav_level(av.logging.ERROR)
     requests = _requests(sys.stdin.buffer)
     settings = next(requests)

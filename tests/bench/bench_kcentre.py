@@ -2,9 +2,9 @@
 
 Run `python -m tests.bench.bench_kcentre` from the repository's root; `--quick` takes seconds.
 Every run is a process of its own, and its peak memory is given above what the process held
-before it chose, the vectors included (Linux only). All contenders start from the same row. The cover
-radius is the largest distance of any row to its nearest pick, the mean cover the mean one, both
-between the vectors that the contenders were given.
+before it chose, the vectors included (Linux only). All contenders start from the same row. The
+cover radius is the largest distance of any row to its nearest pick, the mean cover the mean one,
+both between the vectors that the contenders were given.
 """
 
 from __future__ import annotations

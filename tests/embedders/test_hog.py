@@ -37,7 +37,8 @@ def gradients_by_skimage(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
     # energy of a block before normalisation can be read off.
     energy = np.linalg.norm(blocks_by_skimage(grey * 1e-12, "L2"), axis=1) * 1e-5 / 1e-12
     fade = energy / np.sqrt(energy**2 + 8.0**2)
-    return (blocks_by_skimage(grey, "L2-Hys") * fade[:, None] / np.sqrt(16)).ravel()
+    faded: NDArray[np.float64] = blocks_by_skimage(grey, "L2-Hys") * fade[:, None] / np.sqrt(16)
+    return faded.ravel()
 
 
 def test_the_identity_is_the_recipe() -> None:

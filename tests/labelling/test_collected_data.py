@@ -5,6 +5,7 @@ import pickle
 import shutil
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ def test_labelled_means_any_finite_coordinate(tmp_path: Path, kind: str, index: 
     if kind == "csv":
         rows.to_csv(file)
     else:
-        layout = "table" if kind == "h5 table" else "fixed"
+        layout: Any = "table" if kind == "h5 table" else "fixed"
         rows.to_hdf(file, key="df_with_missing", mode="w", format=layout)
     assert labelled_frames(tmp_path) == {3: file, 10: file}
 
@@ -182,7 +183,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("layout", ["fixed", "table"])
-def test_no_pickle_of_an_h5_file_is_ever_loaded(tmp_path: Path, layout: str) -> None:
+def test_no_pickle_of_an_h5_file_is_ever_loaded(tmp_path: Path, layout: Any) -> None:
     mark, file = tmp_path / "went off", tmp_path / "CollectedData_Ana.h5"
     rows = table(ROWS, index="one path")
     rows.to_hdf(file, key="df_with_missing", mode="w", format=layout)

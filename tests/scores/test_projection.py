@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alwatch.scores.projection import plane_coordinates
+from alwatch.scores.projection import neighbour_map, plane_coordinates
 
 
 def spread(n: int, width: int, seed: int) -> np.ndarray:
@@ -62,3 +62,19 @@ def test_vectors_along_one_line_use_one_axis_only() -> None:
 def test_plane_coordinates_asks_for_a_matrix() -> None:
     with pytest.raises(ValueError, match=r"vectors must be 2-D.*\(3,\)"):
         plane_coordinates(np.zeros(3), np.random.default_rng(0))
+
+
+def test_a_neighbour_map_keeps_groups_apart_and_repeats() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat([0, 1, 2], 40)
+    centres = 20 * rng.standard_normal((3, 16))
+    vectors = centres[groups] + rng.standard_normal((120, 16))
+    one, two = (neighbour_map(vectors, np.random.default_rng(1)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    distance = np.linalg.norm(one[:, None] - one[None], axis=2) + 1e9 * np.eye(120)
+    assert (groups[distance.argmin(axis=1)] == groups).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 19, 40])
+def test_a_neighbour_map_of_few_or_equal_vectors_is_flat(n: int) -> None:
+    assert neighbour_map(np.ones((n, 5)), np.random.default_rng(0)).shape == (n, 2)

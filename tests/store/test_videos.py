@@ -118,6 +118,14 @@ def test_files_of_an_offline_root_are_kept_and_come_back(store: Store) -> None:
     assert (store.videos.counts().done, store.videos.counts().offline) == (1, 0)
 
 
+def test_files_in_a_folder_that_could_not_be_scanned_are_not_taken_for_gone(store: Store) -> None:
+    add_video(store, "a.mp4", [0])
+    store.videos.record_scan(RootScan(Path("/archive"), True, (), "1 folder is locked"), NOW)
+    assert store.videos.counts().done == 1
+    store.videos.record_scan(RootScan(Path("/archive"), True), NOW)
+    assert store.videos.counts().offline == 1
+
+
 def test_nothing_on_an_offline_root_is_claimed(store: Store) -> None:
     store.videos.link(seen("a.mp4"), "a", NOW)
     store.videos.record_scan(RootScan(Path("/archive"), False, problem="gone"), NOW)

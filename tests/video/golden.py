@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -35,7 +36,7 @@ def paint(number: int) -> Image:
         y, x = divmod(bit, 8)
         top, left = 16 + y * (_SQUARE_PX + 8), 8 + x * (_SQUARE_PX + 6)
         image[top : top + _SQUARE_PX, left : left + _SQUARE_PX] = 255 * (code >> bit & 1)
-    return image
+    return image.astype(np.uint8)
 
 
 def painted_number(image: Image) -> int | None:
@@ -67,7 +68,7 @@ def write_video(
 ) -> Path:
     """Encode `n_frames` painted frames, at 30 a second unless `pts_ms` says when each comes."""
     with av.open(str(path), "w", format=container, options=mux_options or {}) as out:
-        stream = out.add_stream(codec, rate=FPS)
+        stream: Any = out.add_stream(codec, rate=FPS)
         stream.width, stream.height = WIDTH_PX, HEIGHT_PX
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.options = options or {}
@@ -227,6 +228,6 @@ def read_by_opencv(path: str | os.PathLike[str]) -> Iterable[Image]:
             delivered, image = capture.read()
             if not delivered:
                 return
-            yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            yield np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
     finally:
         capture.release()

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from alwatch.errors import VideoError, VideoIncompleteError
 from alwatch.records import DecoderPath
@@ -93,7 +94,7 @@ def opened(path: Path, fast_path: FastPath = "auto") -> Iterator[FileReader]:
         yield reader
 
 
-def sixty_of(n_frames: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def sixty_of(n_frames: int) -> NDArray[np.int64]:
     rng = np.random.default_rng(n_frames)
     return np.sort(rng.choice(n_frames, size=min(60, n_frames), replace=False)).astype(np.int64)
 
@@ -150,9 +151,9 @@ def test_a_file_whose_packets_mislead_is_counted_by_decoding(golden: Golden) -> 
 def test_auto_seeks_where_that_saves_work_and_else_reads_in_sequence(golden: Golden) -> None:
     with opened(golden("mjpeg.avi")) as reader:
         list(reader.read(np.array([0, 290])))
-        assert reader.path_used == "keyframe"
+        few = reader.path_used
         list(reader.read(np.arange(300)))
-        assert reader.path_used == "sequence"
+        assert (few, reader.path_used) == ("keyframe", "sequence")
     with opened(golden("long_gop.mp4")) as reader:
         list(reader.read(np.array([10, 20])))
         assert reader.path_used == "sequence"
@@ -251,7 +252,8 @@ def test_index_picture_and_rotation_are_opencvs(name: str, data_dir: Path) -> No
         count += 1
         if index in frames:
             assert expected.shape == (info.height_px, info.width_px, 3)
-            assert np.array_equal(frames[index], expected), f"frame {index}"
+            difference = np.abs(frames[index].astype(int) - expected)
+            assert difference.max() <= (2 if info.codec == "mjpeg" else 0), f"frame {index}"
     assert count == timeline.n_frames
 
 
@@ -291,7 +293,8 @@ def test_shrinking_is_close_to_area_averaging(golden: Golden) -> None:
         (full,) = reader.read(np.array([42]))
         (small,) = reader.read(np.array([42]), size_px=(60, 80))
     averaged = full.image.reshape(60, 4, 80, 4, 3).mean(axis=(1, 3))
-    assert np.abs(small.image - averaged).mean() < 3
+    assert np.abs(small.image.mean(axis=2) - averaged.mean(axis=2)).mean() < 2
+    assert np.abs(small.image.mean(axis=(0, 1)) - averaged.mean(axis=(0, 1))).max() < 2
 
 
 # --- hostile and odd input ---------------------------------------------------------------------

@@ -87,10 +87,16 @@ def test_seek_runs_start_at_the_keyframe_before_each_frame() -> None:
     runs = plan_seek_runs(timeline, np.array([1, 3, 4, 9]))
     assert runs is not None
     assert [(r.key, r.wanted.tolist()) for r in runs] == [(0, [1, 3]), (4, [4]), (8, [9])]
-    overhead = seek_cost(runs) - (4 + 1 + 2)
-    assert overhead > 0
-    assert overhead % 3 == 0
+    assert seek_cost(timeline, runs) == (4 + 1 + 2) + 3 * 5
     assert sequence_cost(np.array([1, 3, 4, 9])) == 10
+
+
+def test_seeks_among_nothing_but_keyframes_cost_their_frames_alone() -> None:
+    timeline = build_timeline(table(list(range(10)), keyframe=[1] * 10), BASE)
+    assert timeline is not None
+    runs = plan_seek_runs(timeline, np.array([1, 3, 4, 9]))
+    assert runs is not None
+    assert seek_cost(timeline, runs) == 4
 
 
 def test_frames_before_the_first_keyframe_cannot_be_sought() -> None:
