@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alwatch.app import PARTS, find_part
+from alwatch.embedders.networks import DINO_MODELS
+from alwatch.errors import NothingToDoError, SettingsError
+from alwatch.records import Timeline
+from tests.videos import SETTINGS, make_app
+
+
+@pytest.mark.parametrize("dotted", sorted({d for kind in PARTS.values() for d in kind.values()}))
+def test_every_part_is_where_the_table_says(dotted: str) -> None:
+    module, attribute = dotted.split(":")
+    assert callable(getattr(import_module(module), attribute))
+
+
+def test_the_table_names_every_dino_model() -> None:
+    assert {name for name in PARTS["embedder"] if name.startswith("dino")} == set(DINO_MODELS)
+
+
+def test_an_unknown_part_names_the_nearest_and_all() -> None:
+    with pytest.raises(SettingsError, match=r"did you mean dino_vits16\?.*alexnet, "):
+        find_part("embedder", "dino_vit16", setting="embedding.model")
+
+
+def test_weights_for_an_embedder_without_any_are_refused(tmp_path: Path) -> None:
+    app = make_app(tmp_path, SETTINGS + "embedding: {weights: w.pth}\n")
+    with pytest.raises(SettingsError, match="hog has no weights"):
+        _ = app.embedder
+
+
+@pytest.mark.parametrize("method", ["uniform", "keyframes", "adaptive"])
+def test_every_sampling_method_can_be_made(tmp_path: Path, method: str) -> None:
+    settings = SETTINGS.replace("rate_hz: 5", f"method: {method}")
+    assert make_app(tmp_path, settings).sampler is not None
+
+
+def test_a_stride_takes_the_place_of_the_rate(tmp_path: Path) -> None:
+    sampler = make_app(tmp_path, SETTINGS.replace("rate_hz: 5", "stride: 7")).sampler
+    timeline = Timeline(np.arange(30), np.ones(30, bool), Fraction(1, 25), "packets", True)
+    assert sampler.first(timeline).tolist() == [0, 7, 14, 21, 28]
+
+
+def test_nothing_embedded_is_the_answer_no(tmp_path: Path) -> None:
+    with pytest.raises(NothingToDoError, match="no frame is embedded with it yet"):
+        make_app(tmp_path).embedded_with()
