@@ -45,6 +45,10 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        where = f" ({printable(os.fsdecode(error.filename))})" if error.filename else ""
+        click.echo(f"alwatch: {error.strerror or error}{where}; mend that and repeat.", err=True)
+        sys.exit(3)
     sys.exit(code or 0)
 
 

@@ -36,7 +36,7 @@ from alwatch.watch import (
 log = logging.getLogger(__name__)
 
 IDLE_WAIT_S = 1.0
-STORE_RETRY_S = 30.0
+STORE_RETRY_S = 10.0
 
 
 class Lock:
@@ -51,9 +51,15 @@ class Lock:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        self._path = state_dir / "alwatch.lock"
-        self._file: IO[str] = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115
+        path = state_dir / "alwatch.lock"
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            self._file: IO[str] = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}; make state_dir writable, or name "
+                "another one."
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -161,26 +167,30 @@ class Daemon:
         )
 
     def _loop(self) -> None:
+        broken = False
         try:
             while True:
                 self._alive()
                 try:
+                    if broken:
+                        self._app.store.videos.recover(self._app.clock(), tried=False)
+                        broken = False
                     if not self._register_scans(wait=False) and not self._work():
                         self._register_scans(wait=True)
                 except StoreError as error:
+                    broken = True
                     self._pause(str(error))
         except StopRequestedError:
             return
 
     def _pause(self, reason: str) -> None:
-        """Wait for whoever can make room or mend the disk; nothing is retried hot."""
+        """Give whoever can make room or mend the disk some time; nothing is retried hot."""
         log.error("%s Trying again in %g s.", reason, STORE_RETRY_S)
         self._notifier.send(f"STATUS=paused: {reason}")
         until_s = time.monotonic() + STORE_RETRY_S
         while time.monotonic() < until_s:
             self._alive()
             time.sleep(IDLE_WAIT_S)
-        self._app.store.videos.recover(self._app.clock())
 
     def _register_scans(self, *, wait: bool) -> bool:
         """Take in the next scan, if there is one; whether there was."""
@@ -331,6 +341,7 @@ class Backfill:
             app.store.videos.recover(app.clock())
             ingest = app.ingest(patience_s=0)
             app.store.videos.requeue_without_vectors(app.embedder.identity, app.clock())
+            app.store.videos.assign_seasons(app.season_of, app.clock())
             self._register(files)
             here = [file.path for file in files]
             todo = app.store.videos.unfinished(here)

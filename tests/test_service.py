@@ -226,6 +226,37 @@ def test_every_video_of_the_collection_ends_ingested_or_quarantined(
     assert {name: video.state for name, video in by_name.items()} == dict.fromkeys(by_name, "done")
 
 
+def test_a_full_disk_pauses_it_and_room_lets_it_go_on(tmp_path: Path) -> None:
+    """The state lies on a small file system of its own, in the daemon's own mount namespace."""
+    settings = write_settings(tmp_path)
+    (tmp_path / "state").mkdir()
+    make_video(tmp_path / "archive" / "s" / "a.mp4", n_frames=500)
+    program = (
+        f"mount -t tmpfs -o size=1m tmpfs {tmp_path}/state && touch {tmp_path}/mounted && "
+        f"while [ -e {tmp_path}/mounted ]; do sleep 0.1; done; "
+        f"exec {sys.executable} -m alwatch --config {settings} run 2> {tmp_path}/daemon.log"
+    )
+    with subprocess.Popen(["unshare", "-rm", "sh", "-c", program]) as process:
+        try:
+            mounted = tmp_path / "mounted"
+            until(lambda: mounted.exists() or process.poll() is not None, "mounting")
+            if process.poll() is not None:
+                pytest.skip("user namespaces with mounts are not allowed here")
+            inside = Path(f"/proc/{process.pid}/root{tmp_path}/state")
+            ballast = inside / "ballast"
+            ballast.write_bytes(bytes(850_000))
+            mounted.unlink()
+            log = tmp_path / "daemon.log"
+            until(lambda: log.exists() and "Trying again" in log.read_text(), "pausing")
+            assert "Traceback" not in log.read_text()
+            assert process.poll() is None
+            ballast.unlink()
+            until(lambda: "a.mp4: 100 frames" in log.read_text(), "going on")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+
+
 def test_systemd_hears_of_readiness_and_progress(tmp_path: Path) -> None:
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:

@@ -183,15 +183,21 @@ class Videos:
 
     # --- work ----------------------------------------------------------------------------------
 
-    def recover(self, now: datetime) -> int:
-        """Give back what a killed process had claimed. Only the holder of the lock may call this.
+    def recover(self, now: datetime, *, tried: bool = True) -> int:
+        """Give back what is claimed; how many there were. Only the lock's holder may call this.
 
-        The attempt stays counted: a video that kills its reader must not do so for ever.
+        Parameters
+        ----------
+        now : datetime
+        tried : bool
+            Whether the attempts stay counted. They do after a kill, since a video that kills
+            its reader must not do so for ever, and do not where the store itself failed.
         """
         with self._connection.write() as db:
             return db.execute(
-                "UPDATE videos SET state = 'ready', changed_at = ? WHERE state = 'working'",
-                [to_text(now)],
+                "UPDATE videos SET state = 'ready', attempts = MAX(attempts - ?, 0), "
+                "changed_at = ? WHERE state = 'working'",
+                [0 if tried else 1, to_text(now)],
             ).rowcount
 
     def requeue_without_vectors(self, embedder: EmbedderIdentity, now: datetime) -> int:

@@ -12,14 +12,12 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-
-import alwatch
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
@@ -96,7 +94,7 @@ class AnswerBuffer:
                 return answer
             raise ChildEndedError if self._closed else SilenceError
 
-    def close(self, *, discard: bool) -> None:
+    def close(self, *, discard: bool = False) -> None:
         """Let nothing more in; `discard` also drops what is held."""
         with self._changed:
             self._closed = True
@@ -137,7 +135,8 @@ class DecodingChild:
         self._reading.start()
         self.busy = False
         """Whether a request is being served whose last answer has not been taken."""
-        self.send(settings, timeout_s=_END_S)
+        with suppress(SilenceError, ChildEndedError):  # the first answer will tell
+            self.send(settings, timeout_s=_END_S)
 
     @property
     def pid(self) -> int:
@@ -154,6 +153,7 @@ class DecodingChild:
         ChildEndedError
             It is gone.
         """
+        self._words = ""
         left = memoryview(json.dumps(request).encode() + b"\n")
         while left:
             if not select.select([], [self._stdin], [], timeout_s)[1]:
@@ -215,7 +215,7 @@ class DecodingChild:
 
 def _environment() -> dict[str, str]:
     """Make the same alwatch importable in the child, with few threads, no GPU, no droppings."""
-    package_root = str(Path(alwatch.__file__).resolve().parent.parent)
+    package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, os.environ.get("PYTHONPATH", "")]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(p for p in paths if p),
@@ -229,13 +229,12 @@ def _environment() -> dict[str, str]:
 
 def _pump(stdout: IO[bytes], answers: AnswerBuffer) -> None:
     """Read answers until the child's output ends or nobody takes them."""
-    with stdout, suppress(OSError, ValueError, KeyError):
+    with closing(answers), stdout, suppress(OSError, ValueError, KeyError, MemoryError):
         while line := stdout.readline():
             fields = json.loads(line)
             payload = np.empty(fields["bytes"], dtype=np.uint8)
             if _fill(stdout, payload) and not answers.put(Answer(fields["kind"], fields, payload)):
                 break
-    answers.close(discard=False)
 
 
 def _fill(stdout: IO[bytes], payload: ImageArray) -> bool:

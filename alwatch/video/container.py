@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,12 +141,12 @@ def _is_unfinished_mp4(source: SourceFile) -> bool:
 
 def scan_packets(opened: OpenContainer, beat: Beat) -> PacketTable:
     """Read every packet of the video stream without decoding, as far as there are any."""
-    rows: list[tuple[int, bool, bool, int]] = []
-    for packet in demux(opened):
+    rows = array("q")
+    for count, packet in enumerate(demux(opened), 1):
         pts = NO_PTS if packet.pts is None else packet.pts
-        rows.append((pts, packet.is_keyframe, packet.is_discard, packet.size))
-        if len(rows) % _BEAT_PACKETS == 0:
-            beat(len(rows))
+        rows.extend((pts, packet.is_keyframe, packet.is_discard, packet.size))
+        if count % _BEAT_PACKETS == 0:
+            beat(count)
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
     return PacketTable(
         pts=table[:, 0],

@@ -239,7 +239,7 @@ class VideoProcess:
 
 def _explained(answer: Answer, words: str) -> AlwatchError:
     message = answer.fields["message"] + (f" FFmpeg says: {words}." if words else "")
-    return _ERRORS[answer.fields["error"]](message)
+    return _ERRORS.get(answer.fields["error"], VideoError)(message)
 
 
 def _parse_probe(answer: Answer) -> tuple[VideoInfo, Timeline]:
