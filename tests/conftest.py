@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import warnings
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,3 +23,12 @@ def data_dir() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def deeplabcut() -> ModuleType:
+    """DeepLabCut itself, imported once: it takes about 20 s."""
+    os.environ.setdefault("DLClight", "True")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("deeplabcut")

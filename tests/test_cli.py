@@ -28,6 +28,7 @@ class Cli:
 
     def __call__(self, *arguments: object) -> int:
         self._monkeypatch.setattr(sys, "argv", ["alwatch", *map(str, arguments)])
+        self._capsys.readouterr()  # what others have printed
         with pytest.raises(SystemExit) as ended:
             main()
         self.out, self.err = self._capsys.readouterr()
