@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from alwatch import __version__
-from alwatch.errors import AlwatchError, NothingToDoError, SettingsError
+from alwatch.errors import AlwatchError, NothingToDoError, SettingsError, shown
 
 if TYPE_CHECKING:
     from alwatch.app import App
@@ -37,7 +37,8 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except AlwatchError as error:
-        click.echo(f"alwatch: {printable(error)}", err=True)
+        for line in str(error).splitlines():
+            click.echo(f"alwatch: {shown(line)}", err=True)
         sys.exit(_exit_code(error))
     except (click.Abort, KeyboardInterrupt):
         click.echo("alwatch: interrupted; what was finished is kept.", err=True)
@@ -46,7 +47,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        where = f" ({printable(os.fsdecode(error.filename))})" if error.filename else ""
+        where = f" ({shown(os.fsdecode(error.filename))})" if error.filename else ""
         click.echo(f"alwatch: {error.strerror or error}{where}; mend that and repeat.", err=True)
         sys.exit(3)
     sys.exit(code or 0)
@@ -115,7 +116,7 @@ def init(file: Path, archive: Path | None, full: bool) -> None:
         ) from None
     except OSError as error:
         raise SettingsError(f"{file} cannot be written: {error.strerror}.") from error
-    click.echo(f"Wrote {printable(file)}. Next: look through it, then `alwatch check`.")
+    click.echo(f"Wrote {shown(file)}. Next: look through it, then `alwatch check`.")
 
 
 @alwatch.command()
@@ -131,9 +132,9 @@ def check(context: click.Context, as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             mark = {"ok": "ok  ", "warning": "warn", "fault": "FAIL"}[finding.level]
-            click.echo(f"{mark}  {finding.subject}: {printable(finding.found)}")
+            click.echo(f"{mark}  {finding.subject}: {shown(finding.found)}")
             if finding.remedy:
-                click.echo(f"      -> {printable(finding.remedy)}")
+                click.echo(f"      -> {shown(finding.remedy)}")
     if as_json:
         _print_json({"findings": [finding.as_dict() for finding in findings]})
     context.exit(int(any(finding.level == "fault" for finding in findings)))
@@ -174,7 +175,7 @@ def ingest(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> No
     if as_json:
         _print_json(summary.as_dict())
     else:
-        click.echo(printable(summary.sentence()))
+        click.echo(shown(summary.sentence()))
     context.exit(int(bool(summary.quarantined)))
 
 
@@ -197,13 +198,13 @@ def status(context: click.Context, as_json: bool) -> None:
     click.echo(f"frames    {report['frames']}, vectors {report['vectors']} ({report['embedder']})")
     click.echo(f"daemon    {report['daemon']}")
     for root in report["roots"]:
-        click.echo(f"root      {printable(root['root'])}: {printable(root['problem'])}")
+        click.echo(f"root      {shown(root['root'])}: {shown(root['problem'])}")
     if report["seasons"]:
         _print_table(report["seasons"], [*_SEASON_COLUMNS, "state"])
     if report["queues"]:
         _print_table(report["queues"], _QUEUE_COLUMNS)
     for video in report["quarantined"]:
-        click.echo(f"quarantined  {printable(video['video'])}\n    {printable(video['reason'])}")
+        click.echo(f"quarantined  {shown(video['video'])}\n    {shown(video['reason'])}")
 
 
 @alwatch.command()
@@ -369,12 +370,6 @@ def demo(into: Path, seed: int) -> None:
 # --- printing ----------------------------------------------------------------------------------
 
 
-def printable(text: object) -> str:
-    """Text that any terminal can take: undecodable bytes and control characters escaped."""
-    shown = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in shown)
-
-
 def queue_as_json(made: Queue) -> dict[str, Any]:
     """A queue as `alwatch queue --json` prints it."""
     return {
@@ -397,7 +392,7 @@ def queue_as_json(made: Queue) -> dict[str, Any]:
 
 def _print_queue(made: Queue) -> None:
     click.echo(
-        f"Queue {made.id}: {len(made.frames)} frames of season {printable(made.season)} "
+        f"Queue {made.id}: {len(made.frames)} frames of season {shown(made.season)} "
         f"({made.strategy}, seed {made.seed})"
     )
     if len(made.frames) < made.budget:
@@ -411,7 +406,7 @@ def _print_queue(made: Queue) -> None:
 
 def _export_sentence(to: str, exported: Exported) -> str:
     kept = f", {exported.kept} were there already" if exported.kept else ""
-    return f"Exported {exported.written} frames to {to}: {printable(exported.project)}{kept}."
+    return f"Exported {exported.written} frames to {to}: {shown(exported.project)}{kept}."
 
 
 def _print_json(value: object) -> None:
@@ -430,4 +425,4 @@ def _cell(value: object) -> str:
         return f"{value:.3f}"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "-"
-    return printable(value).replace("\n", " ")
+    return shown(value)

@@ -5,6 +5,18 @@ values; what to do. Anything else that is raised is a defect of alwatch.
 """
 
 
+def shown(value: object) -> str:
+    """Text as it may stand in a message, a log or a database: one line of valid Unicode.
+
+    File names may hold line breaks, terminal commands, and bytes that are no text at all; these
+    are escaped.
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class AlwatchError(Exception):
     """Base of every failure that is explained to the person in front of it."""
 

@@ -24,6 +24,7 @@ from alwatch.errors import (
     StoreError,
     VideoError,
     VideoIncompleteError,
+    shown,
 )
 from alwatch.protocols import Embedder, OpenVideo, Sampler, VideoReader
 from alwatch.records import (
@@ -118,7 +119,7 @@ def register(
         assert stored is not None
         reason = str(error.strerror if isinstance(error, OSError) else error)
         store.videos.set_aside(
-            stored.id, "quarantined", f"{file.path} cannot be read: {reason}", now
+            stored.id, "quarantined", f"{shown(file.path)} cannot be read: {reason}", now
         )
         return is_new
     return store.videos.link(file, identity, now)
@@ -204,8 +205,8 @@ class Ingest:
             return self._quarantine(claim, str(error))
         except Exception as error:
             if not isinstance(error, DecoderDiedError):
-                log.exception("ingesting %r failed in an unforeseen way", str(claim.file.path))
-            return self._retry(claim, str(error) or repr(error))
+                log.exception("ingesting %s failed in an unforeseen way", shown(claim.file.path))
+            return self._retry(claim, shown(str(error) or repr(error)))
 
     def _ingest(self, claim: Claim, on_frames: Callable[[int], None]) -> Outcome:
         path = claim.file.path
@@ -214,7 +215,7 @@ class Ingest:
             return changed
         if self._has_zero_tail(path) and claim.attempts == 1:
             raise VideoIncompleteError(
-                f"{path} ends in zeros, as a file does that is still being written."
+                f"{shown(path)} ends in zeros, as a file does that is still being written."
             )
         with self._open_video(path) as video:
             info, timeline = video.probe()
@@ -225,7 +226,9 @@ class Ingest:
             return changed
         asked, got = len(looked.asked), len(looked.indices)
         if got == 0:
-            raise VideoError(f"{path} has {timeline.n_frames} frames but none can be decoded.")
+            raise VideoError(
+                f"{shown(path)} has {timeline.n_frames} frames but none can be decoded."
+            )
         note = None
         if got < asked:
             note = (

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from alwatch.errors import shown
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -56,8 +58,10 @@ class _Lines:
     def end(self, outcome: Outcome) -> None:
         self._ended += 1
         result = f"{outcome.n_frames} frames" if outcome.n_frames else outcome.reason
-        name = repr(str(outcome.path))[1:-1]
-        print(f"{self._ended}/{self._total} {outcome.state}  {name}: {result}", file=self._stream)
+        print(
+            f"{self._ended}/{self._total} {outcome.state}  {shown(outcome.path)}: {result}",
+            file=self._stream,
+        )
 
 
 class _Bar:
@@ -71,7 +75,7 @@ class _Bar:
         self._progress.update(self._task, total=total)
 
     def video(self, path: Path) -> None:
-        self._name, self._n_frames = repr(path.name)[1:-1], 0
+        self._name, self._n_frames = shown(path.name), 0
         self._progress.update(self._task, now=self._name)
 
     def frames(self, n: int) -> None:
@@ -80,7 +84,7 @@ class _Bar:
 
     def end(self, outcome: Outcome) -> None:
         self._progress.advance(self._task)
-        if outcome.state not in ("done",):
+        if outcome.state != "done":
             self._progress.console.print(
-                f"{outcome.state}: {outcome.path.name!r}: {outcome.reason}", markup=False
+                f"{outcome.state}: {shown(outcome.path)}: {outcome.reason}", markup=False
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alwatch.errors import ExportError, NothingToDoError, SettingsError
+from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
 from alwatch.protocols import LabellingTool, OpenVideo
 from alwatch.records import EmbedderIdentity, Exported, FileSignature, Queue, QueuedVideo
 from alwatch.store import Store
@@ -167,8 +167,8 @@ def _check_unchanged(store: Store, video: QueuedVideo) -> None:
         unchanged = False
     if not unchanged:
         raise ExportError(
-            f"{len(video.frames)} frames of {video.path} were to be exported, but the file is not "
-            "there or has changed since it was ingested; put it back, or let the next scan find "
+            f"{len(video.frames)} frames of {shown(video.path)} were to be exported, but the file "
+            "is not there or has changed since it was ingested; put it back, or let the next scan find "
             "it, and export again."
         )
 

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import IO, Protocol, Self
 
 from alwatch.app import App
-from alwatch.errors import SettingsError, StopRequestedError, StoreError
+from alwatch.errors import SettingsError, StopRequestedError, StoreError, shown
 from alwatch.ingest import Outcome, register
 from alwatch.records import FileSignature, RootScan, SeenFile
 from alwatch.watch import (
@@ -218,7 +218,7 @@ class Daemon:
     def _work(self) -> bool:
         """Ingest one video, if one is ready; whether one was."""
         outcome = self._ingest.work_once(
-            on_start=lambda path: self._notifier.send(f"STATUS=ingesting {path.name}"),
+            on_start=lambda path: self._notifier.send(f"STATUS=ingesting {shown(path.name)}"),
             on_frames=self._alive,
         )
         if outcome is None:
@@ -233,8 +233,8 @@ def held_if_emptied(scan: RootScan, n_known: int) -> RootScan:
     if not scan.online or scan.files or n_known == 0:
         return scan
     problem = (
-        f"archive root {scan.root} is empty but held {n_known} videos at the last scan; it is "
-        "treated as offline. Mount its drive, or remove the root from the settings."
+        f"archive root {shown(scan.root)} is empty but held {n_known} videos at the last scan; it "
+        "is treated as offline. Mount its drive, or remove the root from the settings."
     )
     return replace(scan, online=False, problem=problem)
 
@@ -242,11 +242,11 @@ def held_if_emptied(scan: RootScan, n_known: int) -> RootScan:
 def log_outcome(outcome: Outcome) -> None:
     """One line for what became of a video."""
     if outcome.state == "done":
-        log.info("%s: %d frames", outcome.path, outcome.n_frames)
+        log.info("%s: %d frames", shown(outcome.path), outcome.n_frames)
     elif outcome.state == "partial":
-        log.warning("%s: %d frames; %s", outcome.path, outcome.n_frames, outcome.reason)
+        log.warning("%s: %d frames; %s", shown(outcome.path), outcome.n_frames, outcome.reason)
     else:
-        log.warning("%s: %s: %s", outcome.path, outcome.state, outcome.reason)
+        log.warning("%s: %s: %s", shown(outcome.path), outcome.state, outcome.reason)
 
 
 # --- once, by hand -----------------------------------------------------------------------------
@@ -386,7 +386,7 @@ def _files_at(path: Path, root: WatchedRoot | None) -> list[SeenFile]:
         signature = FileSignature.from_stat(path.stat())
     except OSError as error:
         raise SettingsError(
-            f"PATH is {path}; {error.strerror}. Name a video or a folder that exists."
+            f"PATH is {shown(path)}; {error.strerror}. Name a video or a folder that exists."
         ) from error
     return [SeenFile(path, root.path if root else path.parent, signature)]
 
@@ -398,7 +398,7 @@ def set_up_logging(*, verbose: bool, under_journald: bool) -> None:
 
     class Lines(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            text = super().format(record).encode("utf-8", "backslashreplace").decode()
+            text = "\n".join(map(shown, super().format(record).split("\n")))
             if under_journald:
                 return f"<{priorities[record.levelname]}>{text}"
             return f"{self.formatTime(record)} {record.levelname.lower()} {text}"

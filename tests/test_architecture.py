@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service": {"app", "errors", "records", "ingest", "watch"},
     "status": {"app", "store"},
     "check": {"app", "config", "errors", "watch", "strategies"},
-    "progress": {"ingest", "service"},
+    "progress": {"errors", "ingest", "service"},
     "demo": {"app", "config", "errors", "records", "store", "scores", "status", "web"},
     "cli": {
         "app", "service", "status", "check", "progress", "demo", "config", "errors", "records",

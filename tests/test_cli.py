@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from alwatch.cli import alwatch, main, printable
+from alwatch.cli import alwatch, main
 from tests.videos import SETTINGS, make_video, write_settings
 
 
@@ -210,11 +210,6 @@ def test_names_that_are_not_text_are_shown_safely(cli: Cli) -> None:
     assert cli("queue", "unassigned", "--budget", "2") == 0
     assert "\x1b" not in cli.out
     assert cli.json("queue", "unassigned", "--budget", "2")["frames"]
-
-
-def test_printable_escapes_what_a_terminal_would_obey() -> None:
-    assert printable("a\x1b[31mb") == "a\\x1b[31mb"
-    assert printable("ä 漢") == "ä 漢"
 
 
 def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -12,6 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from alwatch.errors import shown
 from alwatch.records import FileSignature, RootScan, SeenFile
 from alwatch.watch.roots import NameRules, WatchedRoot, file_system_kind
 
@@ -58,12 +59,6 @@ def folder_identity(path: Path | str) -> tuple[int, int]:
     """Device and inode of the folder that `path` now leads to."""
     found = os.stat(path)
     return found.st_dev, found.st_ino
-
-
-def shown(path: Path) -> str:
-    """A path as it may stand in a message: one line, valid Unicode."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
 
 
 class _Folder(NamedTuple):

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from alwatch.errors import shown
 from alwatch.records import RootScan
 from alwatch.watch.roots import WatchedRoot, file_system_kind
-from alwatch.watch.scan import folder_identity, scan_root, shown
+from alwatch.watch.scan import folder_identity, scan_root
 
 if TYPE_CHECKING:
     from alwatch.watch.alarm import Alarm
