@@ -168,8 +168,8 @@ def _check_unchanged(store: Store, video: QueuedVideo) -> None:
     if not unchanged:
         raise ExportError(
             f"{len(video.frames)} frames of {shown(video.path)} were to be exported, but the file "
-            "is not there or has changed since it was ingested; put it back, or let the next scan find "
-            "it, and export again."
+            "is not there or has changed since it was ingested; put it back, or let the next scan "
+            "find it, and export again."
         )
 
 

@@ -144,15 +144,17 @@ def scan_packets(opened: OpenContainer, beat: Beat) -> PacketTable:
     rows = array("q")
     for count, packet in enumerate(demux(opened), 1):
         pts = NO_PTS if packet.pts is None else packet.pts
-        rows.extend((pts, packet.is_keyframe, packet.is_discard, packet.size))
+        position = -1 if packet.pos is None else packet.pos
+        rows.extend((pts, packet.is_keyframe, packet.is_discard, packet.size, position))
         if count % _BEAT_PACKETS == 0:
             beat(count)
-    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    table = np.array(rows, dtype=np.int64).reshape(-1, 5)
     return PacketTable(
         pts=table[:, 0],
         keyframe=table[:, 1].astype(np.bool_),
         discard=table[:, 2].astype(np.bool_),
         size_bytes=table[:, 3],
+        position=table[:, 4],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import av
@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from alwatch.records import Timeline
 from alwatch.video.container import Beat, OpenContainer, demux
-from alwatch.video.timeline import SeekRun
+from alwatch.video.timeline import PacketLookup, SeekRun
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
@@ -89,16 +89,17 @@ def prime_decoder(opened: OpenContainer) -> None:
 
 
 def decode_from_key(
-    opened: OpenContainer, key_pts: int, wanted_pts: Iterable[int], beat: Beat
+    opened: OpenContainer, lookup: PacketLookup, wanted_pts: Sequence[int], beat: Beat
 ) -> Iterator[av.VideoFrame]:
-    """Seek to a keyframe and yield what its packet and those after it, up to the wanted, give.
+    """Seek to the keyframe at the first PTS and yield what the packets up to all the others give.
 
     Raises
     ------
     FastPathError
-        The keyframe was not found, or a packet was refused.
+        The keyframe was not found, a packet was refused, or a packet is not the one that the
+        scan of the file met at that PTS.
     """
-    missing = set(wanted_pts)
+    key_pts, missing = wanted_pts[0], set(wanted_pts)
     opened.container.seek(key_pts, stream=opened.stream, backward=True)
     decoded = 0
     for packet in demux(opened):
@@ -106,6 +107,8 @@ def decode_from_key(
             if packet.is_keyframe and packet.pts is not None and packet.pts > key_pts:
                 raise FastPathError(f"seek to pts {key_pts} led to {packet.pts}")
             continue
+        if not lookup.holds(packet.pts, packet.size, packet.pos):
+            raise FastPathError(f"another packet than before at pts {packet.pts}")
         yield from _decode(opened, packet, refuse_loss)
         decoded += 1
         beat(decoded)
@@ -116,7 +119,7 @@ def decode_from_key(
 
 
 def decode_run(
-    opened: OpenContainer, timeline: Timeline, run: SeekRun, beat: Beat
+    opened: OpenContainer, lookup: PacketLookup, timeline: Timeline, run: SeekRun, beat: Beat
 ) -> Iterator[av.VideoFrame]:
     """Seek to the run's keyframe and yield its wanted frames, matched by PTS, in order.
 
@@ -127,7 +130,10 @@ def decode_run(
     """
     wanted = timeline.pts[run.wanted].tolist()
     position = 0
-    for frame in decode_from_key(opened, int(timeline.pts[run.key]), wanted, beat):
+    fed = [int(timeline.pts[run.key]), *wanted]
+    for frame in decode_from_key(opened, lookup, fed, beat):
+        if frame.is_corrupt:
+            raise FastPathError(f"the frame with pts {frame.pts} is damaged")
         if position < len(wanted) and frame.pts == wanted[position]:
             yield frame
             position += 1

@@ -20,7 +20,7 @@ from alwatch.video.container import (
 from alwatch.video.decode import decode_in_sequence, quarter_turns
 from alwatch.video.numbering import FrameNumbering
 from alwatch.video.source import SourceFile, shown_path
-from alwatch.video.timeline import NO_PTS, build_timeline, timeline_from_census
+from alwatch.video.timeline import NO_PTS, PacketLookup, build_timeline, timeline_from_census
 
 _PREFIX_FRAMES = 64
 
@@ -34,6 +34,7 @@ class Probed:
 
     info: VideoInfo
     timeline: Timeline
+    lookup: PacketLookup
     pts_outlives_loss: bool
 
 
@@ -70,7 +71,9 @@ def probe_file(source: SourceFile, *, max_pixels: int, beat: Beat) -> Probed:
             timeline, stopped = _take_census(opened, beat)
         problem = problem or stopped
     with open_container(source, max_pixels=max_pixels) as opened:
-        return Probed(_describe(opened, timeline, first, problem), timeline, outlives)
+        return Probed(
+            _describe(opened, timeline, first, problem), timeline, PacketLookup(packets), outlives
+        )
 
 
 def _check_prefix(

@@ -34,11 +34,12 @@ from alwatch.video.verify import keyframe_seeks_agree, seek_verification_cost
 if TYPE_CHECKING:
     from alwatch.records import IntArray
 
+_LONG_RUN = 16  # frames decoded per seek, from which on several decoder threads pay off
 _CLEARLY_LESS = 0.7  # a fast path must cost less than this share of reading in sequence
 
 
 class _UnorderlyLossError(Exception):
-    """A decoder with several threads met a bad packet: what else it loses depends on timing."""
+    """A decoder with several threads met damage: what it makes of it depends on timing."""
 
 
 class FileReader:
@@ -159,6 +160,8 @@ class FileReader:
             self._source, max_pixels=self._max_pixels, thread_type=thread_type
         ) as opened:
             for decoded in decode_in_sequence(opened, on_loss, self._beat):
+                if decoded.is_corrupt and thread_type == "FRAME":
+                    raise _UnorderlyLossError
                 index = numbering.index_of(decoded.pts)
                 if numbering.contradicted:
                     self._seeks_agree = self._decord_agrees = False
@@ -190,7 +193,11 @@ class FileReader:
                 return "sequence"
         if self._seeks_agree is None:
             self._seeks_agree = keyframe_seeks_agree(
-                self._source, timeline, max_pixels=self._max_pixels, beat=self._beat
+                self._source,
+                timeline,
+                self._probe().lookup,
+                max_pixels=self._max_pixels,
+                beat=self._beat,
             )
         return "keyframe" if self._seeks_agree else "sequence"
 
@@ -198,10 +205,14 @@ class FileReader:
         self, timeline: Timeline, indices: IntArray, converter: ImageConverter
     ) -> Iterator[Frame]:
         runs = plan_seek_runs(timeline, indices) or []
-        with open_container(self._source, max_pixels=self._max_pixels) as opened:
+        lengths = [int(run.wanted[-1]) - run.key + 1 for run in runs]
+        threads = "FRAME" if sum(lengths) > _LONG_RUN * len(runs) else "NONE"
+        with open_container(
+            self._source, max_pixels=self._max_pixels, thread_type=threads
+        ) as opened:
             prime_decoder(opened)
             for run in runs:
-                frames = decode_run(opened, timeline, run, self._beat)
+                frames = decode_run(opened, self._probe().lookup, timeline, run, self._beat)
                 for index, decoded in zip(run.wanted.tolist(), frames, strict=True):
                     keyframe = bool(timeline.keyframe[index])
                     yield Frame(index, decoded.pts, keyframe, converter.image(decoded))

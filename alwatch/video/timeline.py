@@ -30,15 +30,19 @@ class PacketTable:
         `discard` marks packets that an edit list hides: decoded, never shown.
     size_bytes : int64 array of shape (n_packets,)
         An empty packet (AVI's mark for a dropped frame) yields no frame.
+    position : int64 array of shape (n_packets,)
+        Where in the file each packet lies, in bytes; -1 where unknown.
     """
 
     pts: IntArray
     keyframe: BoolArray
     discard: BoolArray
     size_bytes: IntArray
+    position: IntArray
 
     def __post_init__(self) -> None:
-        shapes = {a.shape for a in (self.pts, self.keyframe, self.discard, self.size_bytes)}
+        columns = (self.pts, self.keyframe, self.discard, self.size_bytes, self.position)
+        shapes = {column.shape for column in columns}
         if len(shapes) != 1 or self.pts.ndim != 1:
             raise ValueError(f"the columns must be 1-D and equally long, got shapes {shapes}")
 
@@ -49,6 +53,32 @@ class SeekRun:
 
     key: int
     wanted: IntArray
+
+
+class PacketLookup:
+    """Tells whether a packet is the one that a scan of the file from its start met at that PTS.
+
+    Some containers (AVI) store no PTS: demuxers count, and in a damaged file they count
+    differently after a seek. The same PTS then names another packet.
+    """
+
+    def __init__(self, packets: PacketTable) -> None:
+        order = np.argsort(packets.pts, kind="stable")
+        self._pts = packets.pts[order]
+        self._size_bytes = packets.size_bytes[order]
+        self._position = packets.position[order]
+
+    def holds(self, pts: int | None, size_bytes: int, position: int | None) -> bool:
+        """Whether the scan met this packet, alone, at this PTS."""
+        if pts is None:
+            return False
+        first = int(np.searchsorted(self._pts, pts))
+        last = int(np.searchsorted(self._pts, pts, side="right"))
+        return (
+            last - first == 1
+            and int(self._size_bytes[first]) == size_bytes
+            and int(self._position[first]) == (-1 if position is None else position)
+        )
 
 
 def build_timeline(packets: PacketTable, time_base: Fraction) -> Timeline | None:

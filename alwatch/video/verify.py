@@ -20,6 +20,7 @@ from alwatch.video.decode import (
     refuse_loss,
 )
 from alwatch.video.source import SourceFile
+from alwatch.video.timeline import PacketLookup
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
@@ -34,7 +35,7 @@ def seek_verification_cost(timeline: Timeline) -> int:
 
 
 def keyframe_seeks_agree(
-    source: SourceFile, timeline: Timeline, *, max_pixels: int, beat: Beat
+    source: SourceFile, timeline: Timeline, lookup: PacketLookup, *, max_pixels: int, beat: Beat
 ) -> bool:
     """Whether seeks to this file's keyframes give the same frames as decoding continuously.
 
@@ -46,16 +47,16 @@ def keyframe_seeks_agree(
     """
     if not timeline.seekable or not timeline.keyframe[0]:
         return False
-    with open_container(source, max_pixels=max_pixels) as opened:
+    with open_container(source, max_pixels=max_pixels, thread_type="FRAME") as opened:
         prime_decoder(opened)
         for start, key, stop in _stretches(timeline):
-            key_pts, pts = int(timeline.pts[key]), timeline.pts[start:stop].tolist()
+            pts = timeline.pts[start:stop].tolist()
             if start == 0:
                 frames = _from_the_start(source, stop, max_pixels, beat)
             else:
-                frames = decode_from_key(opened, pts[0], pts, beat)
+                frames = decode_from_key(opened, lookup, pts, beat)
             continuous = _delivered(frames, timeline, range(start, stop), key)
-            frames = decode_from_key(opened, key_pts, pts[key - start :], beat)
+            frames = decode_from_key(opened, lookup, pts[key - start :], beat)
             after_seek = _delivered(frames, timeline, range(key, stop), key)
             if continuous is None or after_seek is None:
                 return False
@@ -78,7 +79,7 @@ def _stretches(timeline: Timeline) -> Iterator[tuple[int, int, int]]:
 def _from_the_start(
     source: SourceFile, stop: int, max_pixels: int, beat: Beat
 ) -> Iterator[av.VideoFrame]:
-    with open_container(source, max_pixels=max_pixels) as opened:
+    with open_container(source, max_pixels=max_pixels, thread_type="FRAME") as opened:
         yield from islice(decode_in_sequence(opened, refuse_loss, beat), stop)
 
 

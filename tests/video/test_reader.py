@@ -192,10 +192,32 @@ def test_wherever_the_hole_is_no_frame_is_misnumbered(
         file.seek(int(path.stat().st_size * part))
         file.write(bytes(4096))
     with opened(path, "keyframe") as reader:
-        frames = list(reader.read(np.arange(reader.probe()[1].n_frames)))
-    numbers = [(frame.index, painted_number(frame.image)) for frame in frames]
-    assert [pair for pair in numbers if pair[1] not in (pair[0], None)] == []
+        timeline = reader.probe()[1]
+        frames = list(reader.read(np.arange(timeline.n_frames)))
     assert len(frames) > 200
+    unlike = [frame.index for frame in frames if painted_number(frame.image) != frame.index]
+    # Where the decoder patches a damaged picture it may show its predecessor's number; that
+    # ends at the next keyframe.
+    keys = np.flatnonzero(timeline.keyframe)
+    groups = {int(np.searchsorted(keys, index, side="right")) for index in unlike}
+    assert not groups or max(groups) - min(groups) <= 1
+
+
+@pytest.mark.parametrize("part", np.linspace(0.1, 0.9, 9).round(2).tolist())
+@pytest.mark.parametrize("name", ["mjpeg.avi", "mpeg4.avi", "variable.mkv", "screen.wmv"])
+def test_wherever_the_hole_is_seeks_give_what_the_reference_gives(
+    name: str, part: float, golden: Golden, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(golden(name), tmp_path))
+    with path.open("r+b") as file:
+        file.seek(int(path.stat().st_size * part))
+        file.write(bytes(16_000))
+    with opened(path, "none") as reference, opened(path, "keyframe") as seeking:
+        wanted = np.arange(reference.probe()[1].n_frames)
+        expected = {frame.index: frame.image for frame in reference.read(wanted)}
+        frames = {frame.index: frame.image for frame in seeking.read(wanted)}
+    assert frames.keys() == expected.keys()
+    assert all(np.array_equal(frames[index], expected[index]) for index in frames)
 
 
 def test_a_damaged_real_file_yields_what_can_be_decoded(data_dir: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alwatch.video.timeline import (
     NO_PTS,
+    PacketLookup,
     PacketTable,
     build_timeline,
     plan_seek_runs,
@@ -33,6 +34,7 @@ def table(
         keyframe=np.array(keyframe or [0] * n, dtype=np.bool_),
         discard=np.array(discard or [0] * n, dtype=np.bool_),
         size_bytes=np.array(size or [100] * n, dtype=np.int64),
+        position=np.arange(n, dtype=np.int64) * 1000,
     )
 
 
@@ -68,6 +70,15 @@ def test_stored_order_does_not_matter(pts: list[int], random: object) -> None:
     assert timeline is not None
     assert timeline.pts.tolist() == sorted(pts)
     assert {int(p) for p in timeline.pts[timeline.keyframe]} == keys
+
+
+def test_a_packet_is_known_by_its_pts_size_and_position() -> None:
+    lookup = PacketLookup(table([0, 3, 1, 1, 4], size=[10, 20, 30, 30, 40]))
+    assert lookup.holds(3, 20, 1000)
+    assert not lookup.holds(3, 20, 2000)
+    assert not lookup.holds(3, 21, 1000)
+    assert not lookup.holds(1, 30, 2000)  # two packets share this PTS
+    assert not lookup.holds(2, 20, 1000)
 
 
 def test_a_census_keeps_pts_that_increase_and_replaces_those_that_do_not() -> None:
