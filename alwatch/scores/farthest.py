@@ -53,7 +53,9 @@ class FarthestFirst:
         self._rows = rows
         self._block_size = block
         self._known_chunk = known_chunk
-        self._known = np.array(known, dtype=np.float32)
+        # The first chunk is spread over all known rows, so that first bounds are good everywhere.
+        spread = np.argsort(np.arange(len(known)) % -(-len(known) // known_chunk), kind="stable")
+        self._known = known[spread]
         self._n_known = len(known)
         self._bound = np.empty(n, dtype=np.float32)  # squared; -inf once a row is closed
         self._seen = np.full(n, min(self._n_known, known_chunk), dtype=np.int64)
@@ -109,20 +111,14 @@ class FarthestFirst:
         self._bound[self._block] = self._block_squares
         self._seen[self._block] = self._n_known
         self._bound[~is_open] = -np.inf
-        while True:
-            self._block, self._outside = _largest(self._bound, self._block_size)
-            rows = self._rows(self._block)
-            squares = self._bound[self._block]
-            low = int(self._seen[self._block].min())
-            high = min(low + self._known_chunk, self._n_known)
-            if low < high:
-                np.minimum(squares, _to_nearest(rows, self._known[low:high]), out=squares)
-            if high == self._n_known:
-                self._block_rows, self._block_squares = rows, squares
-                self._block_lengths = squared_lengths(rows)
-                return
-            self._bound[self._block] = squares
-            self._seen[self._block] = np.maximum(self._seen[self._block], high)
+        self._block, self._outside = _largest(self._bound, self._block_size)
+        self._block_rows = self._rows(self._block)
+        self._block_lengths = squared_lengths(self._block_rows)
+        self._block_squares = self._bound[self._block]
+        for low in range(self._seen[self._block].min(), self._n_known, self._known_chunk):
+            missed = self._known[low : min(low + self._known_chunk, self._n_known)]
+            squares = _to_nearest(self._block_rows, missed)
+            np.minimum(self._block_squares, squares, out=self._block_squares)
 
 
 def _to_nearest(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:

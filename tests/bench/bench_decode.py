@@ -119,6 +119,8 @@ def bench_sequence(path: Path, indices: Indices) -> None:
             for index, frame in enumerate(container.decode(video=0)):
                 if index in wanted:
                     converter.image(frame)
+                if index == indices[-1]:
+                    break
 
     def by_child() -> None:
         with open_video(path, fast_path="none") as video:

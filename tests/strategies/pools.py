@@ -136,8 +136,10 @@ class Referee:
 
     def _radius(self, video: int) -> float | None:
         rows = np.flatnonzero(self.pool.video == video)
-        if self.limits.near_duplicate_quantile == 0 or len(rows) < 2:
+        if self.limits.near_duplicate_quantile == 0:
             return None
+        if len(rows) < 2:
+            return 0.0
         rows = rows[np.lexsort((self.pool.frame[rows], self.pool.time_s[rows]))]
         steps = np.linalg.norm(np.diff(self.unit[rows], axis=0), axis=1)
         return float(np.quantile(steps, self.limits.near_duplicate_quantile))
