@@ -229,12 +229,13 @@ class Ingest:
             raise VideoError(
                 f"{shown(path)} has {timeline.n_frames} frames but none can be decoded."
             )
-        note = None
+        notes = [info.problem] if info.problem else []
         if got < asked:
-            note = (
+            notes.append(
                 f"{asked - got} of {asked} frames could not be decoded; the last one that could "
                 f"is {looked.indices[-1]} of 0 to {timeline.n_frames - 1}"
             )
+        note = "; ".join(notes) or None
         result = IngestedVideo(
             info=info,
             n_frames=timeline.n_frames,

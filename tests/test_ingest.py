@@ -40,15 +40,22 @@ class Clock:
 class ScriptedReader:
     """A video that does what a test wants it to: frames that are missing, or an error."""
 
-    def __init__(self, *, missing: set[int] = frozenset(), error: Exception | None = None) -> None:  # type: ignore[assignment]
-        self._missing, self._error = missing, error
+    def __init__(
+        self,
+        *,
+        missing: set[int] | None = None,
+        error: Exception | None = None,
+        problem: str | None = None,
+    ) -> None:
+        self._missing, self._error, self._problem = missing or set(), error, problem
         self.path_used = "sequence"
 
     def probe(self) -> tuple[VideoInfo, Timeline]:
         if self._error is not None:
             raise self._error
         timeline = Timeline(np.arange(10), np.ones(10, bool), Fraction(1, 10), "packets", True)
-        return VideoInfo("mp4", "h264", 32, 32, 0, 10.0, 1.0), timeline
+        info = VideoInfo("mp4", "h264", 32, 32, 0, 10.0, 1.0, problem=self._problem)
+        return info, timeline
 
     def read(self, indices: Any, *, size_px: tuple[int, int] | None = None) -> Iterator[Frame]:
         for index in indices:
@@ -178,6 +185,14 @@ def test_frames_that_cannot_be_decoded_make_the_video_partial(house: House) -> N
     assert "2 of 5 frames" in outcome.reason
     kept = house.store.pools.season_frames(HogEmbedder().identity)
     assert kept.frame_indices.tolist() == [0, 2, 8]
+
+
+def test_a_video_that_ends_early_is_partial_even_if_all_its_frames_are_good(house: House) -> None:
+    house.register(make_video(house.folder / "a.mp4"))
+    house.script(ScriptedReader(problem="the file ends early"))
+    outcome = house.ingest().work_once()
+    assert outcome is not None
+    assert (outcome.state, outcome.reason) == ("partial", "the file ends early")
 
 
 def test_a_video_without_any_decodable_frame_is_quarantined(house: House) -> None:
