@@ -142,7 +142,7 @@ def main() -> None:
         folder = Path(name)
         (folder / "archive").mkdir()
         for seed in range(2):
-            seconds = 10 if options.quick else 60
+            seconds = 10 if options.quick else 40
             make_video(folder / "archive" / f"{seed}.mp4", seconds=seconds, seed=seed)
         for model in ["hog"] if options.quick else ["hog", "alexnet", "dino_vits16"]:
             for rate_hz, fast_path in ((1.0, "none"), (5.0, "none")):

@@ -1,6 +1,6 @@
 """Peak memory of ingesting an hour of 1080p: the command, its decoding child, and their sum.
 
-python -m tests.bench.bench_memory [--minutes 60]
+python -m tests.bench.bench_memory [--minutes 60] [--path none]
 """
 
 from __future__ import annotations
@@ -86,9 +86,10 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--path", choices=["auto", "none"], action="append", default=None)
     options = parser.parse_args()
     print("path      seconds  peak_parent_mb  peak_child_mb  peak_sum_mb  sum_mb_by_quarter")
-    for fast_path in ("auto", "none"):
+    for fast_path in options.path or ("auto", "none"):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "archive").mkdir()
