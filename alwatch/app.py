@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -327,7 +328,7 @@ class App:
         NothingToDoError
             The video is not in the store.
         """
-        stored = self.store.videos.at(video.absolute())
+        stored = self.store.videos.at(Path(os.path.abspath(video)))
         if stored is None or stored.state not in ("done", "partial"):
             found = "is not known" if stored is None else f"is {stored.state}"
             raise NothingToDoError(
@@ -336,7 +337,14 @@ class App:
             )
         if stored.n_frames is not None and not 0 <= frame < stored.n_frames:
             raise SettingsError(f"FRAME is {frame}; {video} has frames 0 to {stored.n_frames - 1}.")
-        own = self.store.pools.video_vectors(self.embedded_with(), stored.id)
+        identity = self.embedded_with()
+        try:
+            own = self.store.pools.video_vectors(identity, stored.id)
+        except KeyError:
+            raise NothingToDoError(
+                f"{video} is not embedded with {identity.name} yet; let `alwatch run` or "
+                "`alwatch ingest` work first."
+            ) from None
         row = int(abs(own.frame_indices - frame).argmin())
         used = int(own.frame_indices[row])
         index, _ = self.refresh_index()

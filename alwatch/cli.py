@@ -106,7 +106,7 @@ def init(file: Path, archive: Path | None, full: bool) -> None:
     """Write a commented settings FILE (default: alwatch.yaml)."""
     from alwatch.config import commented_settings
 
-    text = commented_settings(archive.absolute() if archive else None, full=full)
+    text = commented_settings(Path(os.path.abspath(archive)) if archive else None, full=full)
     try:
         with open(file, "x", encoding="utf-8") as output:
             output.write(text)
@@ -171,7 +171,7 @@ def ingest(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> No
     set_up_logging(verbose=False, under_journald=False)
     app = _app(context)
     with reporter(sys.stderr) as report:
-        summary = Backfill(app, report).run([path.absolute() for path in paths])
+        summary = Backfill(app, report).run([Path(os.path.abspath(path)) for path in paths])
     if as_json:
         _print_json(summary.as_dict())
     else:
@@ -261,7 +261,7 @@ def reindex(context: click.Context) -> None:
 @click.argument("season")
 @click.option("--budget", type=click.IntRange(min=1), help="Number of frames.")
 @click.option("--strategy", metavar="NAME", help="How to choose: see the README.")
-@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same queue.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Same seed, same queue.")
 @json_option
 @click.pass_context
 def queue(
@@ -284,7 +284,7 @@ def queue(
 
 
 @alwatch.command()
-@click.argument("queue_id", metavar="QUEUE", type=click.IntRange(min=1))
+@click.argument("queue_id", metavar="QUEUE", type=click.IntRange(1, 2**63 - 1))
 @click.option("--to", metavar="TOOL", help="deeplabcut or folder.")
 @click.option(
     "--project", type=click.Path(path_type=Path), help="config.yaml of DeepLabCut, or a folder."
@@ -300,7 +300,9 @@ def export(
     app = _app(context)
     made = app.get_queue(queue_id)
     if to is not None and project is not None:
-        exports: Iterable[tuple[str, Exported]] = [(to, app.export(made, to, project.absolute()))]
+        exports: Iterable[tuple[str, Exported]] = [
+            (to, app.export(made, to, Path(os.path.abspath(project))))
+        ]
     elif app.settings.exports:
         exports = app.export_as_set(made)
     else:
@@ -358,7 +360,7 @@ def labels_sync(context: click.Context, as_json: bool) -> None:
     show_default=True,
     help="Folder to make it in.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Draws another archive.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Draws another archive.")
 def demo(into: Path, seed: int) -> None:
     """Draw a two-season archive, let the daemon ingest it, and show the queue it leads to."""
     from alwatch.demo.run import run_demo

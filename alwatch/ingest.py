@@ -113,6 +113,8 @@ def register(
     except FileNotFoundError:
         return False
     except (OSError, VideoError) as error:
+        if store.videos.at(file.path) is not None:
+            return False  # what is known of it outlives a drive that fails for a while
         name = hashlib.blake2b(os.fsencode(file.path), digest_size=8).hexdigest()
         is_new = store.videos.link(file, f"unreadable-{name}", now)
         stored = store.videos.at(file.path)
@@ -202,7 +204,8 @@ class Ingest:
         except VideoIncompleteError as error:
             return self._wait(claim, str(error))
         except VideoError as error:
-            return self._quarantine(claim, str(error))
+            # A drive that went away makes a video look bad; only what is there is quarantined.
+            return self._changed(claim) or self._quarantine(claim, str(error))
         except Exception as error:
             if not isinstance(error, DecoderDiedError):
                 log.exception("ingesting %s failed in an unforeseen way", shown(claim.file.path))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,9 +146,7 @@ def export_queue(
             for frame in reader.read(wanted):
                 yield frame.index, frame.image
 
-    videos = store.queues.by_video(queue)
-    for video in videos:
-        _check_unchanged(store, video)
+    videos = [_at_unchanged_file(store, video) for video in store.queues.by_video(queue)]
     exported = tool.write_queue(queue, videos, read_frames)
     ids = {video.content_hash: video.frames[0].video_id for video in videos}
     folders = [(folder, ids[content]) for folder, content in exported.folders]
@@ -156,21 +154,19 @@ def export_queue(
     return exported
 
 
-def _check_unchanged(store: Store, video: QueuedVideo) -> None:
-    """Refuse a file that no longer holds the content that the frames were chosen from."""
+def _at_unchanged_file(store: Store, video: QueuedVideo) -> QueuedVideo:
+    """The video at a file that still holds the content that the frames were chosen from."""
     file = store.videos.file_of(video.frames[0].video_id)
     try:
-        unchanged = file is not None and (
-            FileSignature.from_stat(file.path.stat()) == file.signature
-        )
+        if file is not None and FileSignature.from_stat(file.path.stat()) == file.signature:
+            return replace(video, path=file.path)
     except OSError:
-        unchanged = False
-    if not unchanged:
-        raise ExportError(
-            f"{len(video.frames)} frames of {shown(video.path)} were to be exported, but the file "
-            "is not there or has changed since it was ingested; put it back, or let the next scan "
-            "find it, and export again."
-        )
+        pass
+    raise ExportError(
+        f"{len(video.frames)} frames of {shown(video.path)} were to be exported, but the file "
+        "is not there or has changed since it was ingested; put it back, or let the next scan "
+        "find it, and export again."
+    )
 
 
 @dataclass(frozen=True, slots=True)

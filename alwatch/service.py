@@ -342,7 +342,7 @@ class Backfill:
             ingest = app.ingest(patience_s=0)
             app.store.videos.requeue_without_vectors(app.embedder.identity, app.clock())
             app.store.videos.assign_seasons(app.season_of, app.clock())
-            self._register(files)
+            self._register(files, retry=bool(paths))
             here = [file.path for file in files]
             todo = app.store.videos.unfinished(here)
             summary.known = len(files) - todo
@@ -354,8 +354,12 @@ class Backfill:
                 self._report.end(outcome)
         return summary
 
-    def _register(self, files: Sequence[SeenFile]) -> list[SeenFile]:
+    def _register(self, files: Sequence[SeenFile], *, retry: bool = False) -> list[SeenFile]:
+        """Register new and changed files; with `retry` also those that are quarantined."""
         known = self._app.store.videos.known_signatures()
+        if retry:
+            for video in self._app.store.videos.listing("quarantined"):
+                known.pop(video.path, None)
         changed = [file for file in files if known.get(file.path) != file.signature]
         return [
             file

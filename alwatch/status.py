@@ -54,6 +54,7 @@ def archive_status(app: App) -> dict[str, Any]:
         "quarantined": [
             {"video": str(video.path), "reason": video.reason}
             for video in store.videos.listing("quarantined")
+            if video.present
         ],
     }
 
