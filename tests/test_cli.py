@@ -130,6 +130,8 @@ def test_an_empty_season_is_the_answer_no(archive: Cli) -> None:
         ["similar", "archive/s/0.mp4", "5000"],
         ["ingest", "not-there.mp4"],
         ["nonsense"],
+        ["export", "9" * 20, "--to", "folder", "--project", "x"],
+        ["queue", "s", "--seed", "9" * 20],
         ["--config", "missing.yaml", "status"],
     ],
 )
@@ -182,6 +184,18 @@ def test_a_quarantined_video_makes_ingest_exit_with_1_and_its_reason_is_shown(cl
     cli("status")
     assert "bad.mp4" in cli.out
     assert cli.json("status")["quarantined"][0]["reason"]
+
+
+def test_a_quarantined_video_named_on_the_command_line_is_tried_again(cli: Cli) -> None:
+    make_video(cli.folder / "archive" / "a.mp4")
+    write_settings(cli.folder, SETTINGS + "decoding: {max_pixels: 10}\n")
+    assert cli("ingest") == 1
+    write_settings(cli.folder)
+    assert cli("ingest") == 0
+    assert cli.json("status")["videos"]["quarantined"] == 1
+    assert cli("ingest", "archive/../archive/a.mp4") == 0
+    assert cli.json("status")["videos"]["done"] == 1
+    assert cli("similar", "archive/../archive/a.mp4", "0") == 0
 
 
 def test_check_finds_nothing_wrong_here_and_leaves_nothing_behind(archive: Cli) -> None:

@@ -306,6 +306,36 @@ def test_a_file_that_may_not_be_read_is_quarantined_until_it_may(house: House) -
     assert house.store.videos.counts().quarantined == 0
 
 
+def test_a_known_video_outlives_a_read_error_when_its_file_is_seen_anew(house: House) -> None:
+    path = make_video(house.folder / "a.mp4")
+    house.register(path)
+    house.ingest().work_once()
+
+    def broken(path: Path) -> str:
+        raise OSError(5, "Input/output error", str(path))
+
+    path.chmod(0o600)
+    file = SeenFile(path, house.folder, FileSignature.from_stat(path.stat()))
+    assert not register(house.store, file, broken, house.clock())
+    assert house.store.videos.counts().done == 1
+
+
+def test_a_drive_that_goes_away_in_the_middle_quarantines_nothing(house: House) -> None:
+    path = make_video(house.folder / "a.mp4")
+    house.register(path)
+
+    class Vanishing(ScriptedReader):
+        def probe(self) -> tuple[VideoInfo, Timeline]:
+            path.unlink()
+            raise VideoError("cannot be opened")
+
+    house.script(Vanishing())
+    outcome = house.ingest().work_once()
+    assert outcome is not None
+    assert outcome.state == "waiting"
+    assert house.store.videos.counts().quarantined == 0
+
+
 def test_ingesting_writes_nothing_in_the_archive(house: House) -> None:
     archive = house.folder / "archive"
     path = make_video(archive / "a.mp4")
