@@ -172,6 +172,49 @@ class EmbedderIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of the pose model; a score means something only together with it.
+
+    `sha256` covers its weights and configuration; `name` is for people. `bodyparts` are in the
+    order of the poses, for at most `n_individuals` animals in a frame.
+    """
+
+    kind: str
+    name: str
+    sha256: str
+    bodyparts: tuple[str, ...]
+    n_individuals: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FrameScores:
+    """What one snapshot says of some frames of one video.
+
+    Parameters
+    ----------
+    frame_indices : int64 array of shape (n,), strictly increasing
+    signals : mapping of str to float32 array of shape (n, ...)
+        `pose` is (n, individuals, bodyparts, 3): x and y in pixels, likelihood; NaN where
+        nothing was found. Other signals are (n, bodyparts) or (n,), NaN where undefined.
+    """
+
+    frame_indices: IntArray
+    signals: dict[str, FloatArray]
+
+    def __post_init__(self) -> None:
+        n = self.frame_indices.shape[0]
+        wrong = [
+            f"{name} has shape {array.shape}, not ({n}, ...)"
+            for name, array in self.signals.items()
+            if array.shape[:1] != (n,)
+        ]
+        if n > 1 and not bool((self.frame_indices[1:] > self.frame_indices[:-1]).all()):
+            wrong.append("frame_indices do not increase")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
+
+@dataclass(frozen=True, slots=True)
 class IngestedVideo:
     """All that ingesting one video yields, written to the store in one transaction.
 
@@ -268,6 +311,19 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledPoint:
+    """Where a person has put one bodypart of one animal, in pixels of the whole frame.
+
+    `individual` is empty in single-animal projects and for bodyparts that only the scene has.
+    """
+
+    individual: str
+    bodypart: str
+    x_px: float
+    y_px: float
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledFrame:
     """A frame that a person has labelled: in which folder of which project, at which index."""
 
@@ -275,3 +331,4 @@ class LabelledFrame:
     folder: str
     frame: int
     source: Path
+    points: tuple[LabelledPoint, ...] = ()
