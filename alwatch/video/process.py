@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from alwatch.child import Answer, Child, ChildEndedError, SilenceError
 from alwatch.errors import (
     AlwatchError,
     DecoderDiedError,
@@ -23,7 +25,6 @@ from alwatch.errors import (
     VideoIncompleteError,
 )
 from alwatch.records import DecoderPath, Frame, Timeline, VideoInfo
-from alwatch.video.child import Answer, ChildEndedError, DecodingChild, SilenceError
 from alwatch.video.limits import DecodeLimits, FastPath
 from alwatch.video.source import shown_path
 from alwatch.video.timeline import validate_indices
@@ -93,7 +94,7 @@ class VideoProcess:
         self._on_progress = on_progress
         self._path_used: DecoderPath = "sequence"
         self._probed: tuple[VideoInfo, Timeline] | None = None
-        self._child: DecodingChild | None = None
+        self._child: Child | None = None
         self._closed = False
         self._lock = threading.Lock()
 
@@ -203,7 +204,7 @@ class VideoProcess:
             if child.busy:
                 self._drop(child)
 
-    def _ready_child(self) -> DecodingChild:
+    def _ready_child(self) -> Child:
         stale = None
         with self._lock:
             if self._closed:
@@ -211,20 +212,22 @@ class VideoProcess:
             if self._child is not None and self._child.busy:
                 stale, self._child = self._child, None
             if self._child is None:
-                self._child = DecodingChild(
+                self._child = Child(
+                    [sys.executable, "-P", "-m", "alwatch.video.worker"],
                     {
                         "path": os.fspath(self._path),
                         "fast_path": self._fast_path,
                         "max_pixels": self._limits.max_pixels,
                         "memory_bytes": self._limits.memory_bytes,
-                    }
+                    },
+                    env=_environment(),
                 )
             child = self._child
         if stale is not None:
             stale.end()
         return child
 
-    def _drop(self, child: DecodingChild) -> None:
+    def _drop(self, child: Child) -> None:
         with self._lock:
             if self._child is child:
                 self._child = None
@@ -235,6 +238,20 @@ class VideoProcess:
         return DecoderDiedError(
             f"the decoder of {shown_path(self._path)} did not finish: {cause}.{last}"
         )
+
+
+def _environment() -> dict[str, str]:
+    """Make the same alwatch importable in the child, with few threads, no GPU, no droppings."""
+    package_root = str(Path(__file__).resolve().parents[2])
+    paths = [package_root, os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(p for p in paths if p),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
 
 def _explained(answer: Answer, words: str) -> AlwatchError:

@@ -1,85 +1,41 @@
 """The decoding child: serves the requests of one `VideoProcess` over stdin and stdout.
 
-Run as `python -m alwatch.video.worker`. Each request is a line of JSON; each answer a line of
-JSON with, after it, as many raw bytes as its `bytes` says. The child ends when stdin does.
+Run as `python -m alwatch.video.worker`; `alwatch.child` says how it is talked to.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import resource
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import av.logging
 import numpy as np
 
+from alwatch.child import Answers, requests
 from alwatch.errors import AlwatchError
 from alwatch.records import DecoderPath, Frame, Timeline, VideoInfo
 from alwatch.video.reader import FileReader
 from alwatch.video.source import shown_path
 
-_BEAT_S = 0.2
 _NICENESS = 5
-
-
-class Answers:
-    """Writes answers to the parent."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self._last_s = 0.0
-
-    def send(self, kind: str, *payload: memoryview, **fields: object) -> None:
-        """Write one answer and its raw bytes."""
-        fields = {"kind": kind, "bytes": sum(p.nbytes for p in payload), **fields}
-        self._out.write(json.dumps(fields).encode() + b"\n")
-        for part in payload:
-            self._out.write(part)
-        self._out.flush()
-        self._last_s = time.monotonic()
-
-    def beat(self, position: int) -> None:
-        """Say that work goes on, unless that was said a moment ago."""
-        if time.monotonic() - self._last_s >= _BEAT_S:
-            self.send("beat", position=position)
 
 
 def main() -> None:
     """Serve requests until stdin ends."""
-    out = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
-    os.dup2(2, 1)  # nothing a library prints may get between the answers
-    os.set_blocking(2, False)  # nor may a flood of its messages hold up decoding
+    answers = Answers()
     av.logging.restore_default_callback()  # to stderr: no Python lock is taken for it
     av.logging.set_libav_level(av.logging.ERROR)
-    requests = _requests(sys.stdin.buffer)
-    settings = next(requests)
+    asked = requests(sys.stdin.buffer)
+    settings = next(asked)
     _restrict_self(settings["memory_bytes"])
-    answers = Answers(out)
     try:
-        _serve(settings, requests, answers)
+        _serve(settings, asked, answers)
     except BrokenPipeError:
         os._exit(0)  # the parent has gone; there is nobody to tell
-
-
-def _requests(stdin: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Yield requests; a thread watches stdin, so that the parent's end is ours at any time."""
-    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-
-    def listen() -> None:
-        for line in stdin:
-            lines.put(line)
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        yield json.loads(lines.get())
 
 
 def _restrict_self(memory_bytes: int) -> None:
@@ -89,10 +45,10 @@ def _restrict_self(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _serve(settings: dict[str, Any], requests: Iterator[dict[str, Any]], answers: Answers) -> None:
+def _serve(settings: dict[str, Any], asked: Iterator[dict[str, Any]], answers: Answers) -> None:
     path = Path(settings["path"])
     reader: FileReader | None = None
-    for request in requests:
+    for request in asked:
         try:
             if reader is None:
                 reader = FileReader(

@@ -1,30 +1,37 @@
-"""The parent's side of a decoding child: starting it, hearing it, and ending it for certain."""
+"""A child process that answers requests: starting it, hearing it, and ending it for certain.
+
+Each request is a line of JSON on its standard input; each answer a line of JSON on its standard
+output with, after it, as many raw bytes as its `bytes` says. The child ends when its input does.
+Both sides of that conversation are here; what is talked about is the business of its rooms.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import queue
 import re
 import select
 import signal
 import subprocess
-import sys
 import threading
+import time
 from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
 
-_BUFFER_BYTES = 64 * 2**20  # decoded ahead of the consumer
+_BUFFER_BYTES = 64 * 2**20  # answered ahead of the consumer
 _PIPE_BYTES = 2**20
 _END_S = 5.0  # a killed child that is not gone by then is stuck in the kernel
+_BEAT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class ChildEndedError(Exception):
 class AnswerBuffer:
     """Hands answers from the thread that reads them to the consumer; bounded by bytes.
 
-    Decoding thus runs ahead of a consumer that takes frames in batches, but not without end.
+    The child thus runs ahead of a consumer that takes its time, but not without end.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -103,22 +110,35 @@ class AnswerBuffer:
             self._changed.notify_all()
 
 
-class DecodingChild:
-    """One running `alwatch.video.worker`.
+class Child:
+    """One running child process.
 
     Parameters
     ----------
+    command : sequence of str
     settings : dict
         The first line it is sent.
+    env : mapping of str
+        Its environment.
+    pass_fds : sequence of int
+        File descriptors that it shares with this process.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        settings: dict[str, Any],
+        *,
+        env: Mapping[str, str],
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "alwatch.video.worker"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=env,
+            pass_fds=pass_fds,
             start_new_session=True,  # Ctrl-C is for the parent to handle
         )
         assert self._process.stdin and self._process.stdout and self._process.stderr
@@ -196,7 +216,7 @@ class DecodingChild:
         return f"exit status {code}"
 
     def last_words(self, count: int) -> str:
-        """Return the latest distinct messages that FFmpeg or Python wrote, as one short line."""
+        """Return the latest distinct messages on its standard error, as one short line."""
         lines: list[str] = []
         for raw in reversed(self._words.splitlines()):
             line = re.sub(r"\[([\w,]+) @ 0x[0-9a-f]+\]", r"\1:", raw).strip()
@@ -211,20 +231,6 @@ class DecodingChild:
         with suppress(BlockingIOError, ValueError, OSError):
             while chunk := os.read(self._stderr.fileno(), 1 << 16):
                 self._words = (self._words + chunk.decode("utf-8", "replace"))[-4096:]
-
-
-def _environment() -> dict[str, str]:
-    """Make the same alwatch importable in the child, with few threads, no GPU, no droppings."""
-    package_root = str(Path(__file__).resolve().parents[2])
-    paths = [package_root, os.environ.get("PYTHONPATH", "")]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(p for p in paths if p),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MALLOC_ARENA_MAX": "2",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
 
 
 def _pump(stdout: IO[bytes], answers: AnswerBuffer) -> None:
@@ -245,3 +251,49 @@ def _fill(stdout: IO[bytes], payload: ImageArray) -> bool:
             return False
         view = view[count:]
     return True
+
+
+# --- the child's side --------------------------------------------------------------------------
+
+
+class Answers:
+    """Writes a child's answers to its parent.
+
+    Standard output is taken over: whatever else prints there goes to standard error, so that
+    nothing gets between the answers. Nor can a flood of messages hold up the work: standard
+    error does not block.
+    """
+
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+        os.dup2(2, 1)
+        os.set_blocking(2, False)
+        self._last_s = 0.0
+
+    def send(self, kind: str, *payload: memoryview, **fields: object) -> None:
+        """Write one answer and its raw bytes."""
+        fields = {"kind": kind, "bytes": sum(p.nbytes for p in payload), **fields}
+        self._out.write(json.dumps(fields).encode() + b"\n")
+        for part in payload:
+            self._out.write(part)
+        self._out.flush()
+        self._last_s = time.monotonic()
+
+    def beat(self, position: int) -> None:
+        """Say that work goes on, unless that was said a moment ago."""
+        if time.monotonic() - self._last_s >= _BEAT_S:
+            self.send("beat", position=position)
+
+
+def requests(stdin: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Yield requests; a thread watches stdin, so that the parent's end is ours at any time."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in stdin:
+            lines.put(line)
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        yield json.loads(lines.get())
