@@ -51,6 +51,10 @@ class WeightsError(AlwatchError):
     """A network's weights are missing, unreadable or not the ones that were named."""
 
 
+class PoseModelError(AlwatchError):
+    """The pose model cannot score: its worker crashed, hung, ran out of memory, or refused it."""
+
+
 class StoreError(AlwatchError):
     """The state folder cannot be used: locked, too new, not writable, or damaged."""
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
         ImageArray,
         IntArray,
         LabelledFrame,
+        LocatedSnapshot,
         Queue,
         QueuedVideo,
+        Snapshot,
         Timeline,
         VideoInfo,
     )
@@ -62,6 +64,27 @@ class VideoReader(Protocol):
 
 
 OpenVideo = Callable[[Path], AbstractContextManager[VideoReader]]
+
+
+class SnapshotSource(Protocol):
+    """Where the current pose model lies."""
+
+    def find(self) -> LocatedSnapshot:
+        """Find the current snapshot, light enough to be asked every minute."""
+        ...
+
+
+class PoseScorer(Protocol):
+    """A loaded pose model: frames in, scores and poses out."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The version of the model that the scores are of."""
+        ...
+
+    def score(self, frames: ImageArray) -> dict[str, FloatArray]:
+        """RGB uint8 frames of shape (n, h, w, 3) to signals of shape (n, ...); see FrameScores."""
+        ...
 
 
 class Sampler(Protocol):

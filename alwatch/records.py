@@ -187,6 +187,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class LocatedSnapshot:
+    """A snapshot and, in `model`, what its worker needs to load it, as plain JSON."""
+
+    snapshot: Snapshot
+    model: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class FrameScores:
     """What one snapshot says of some frames of one video.
 

@@ -1,0 +1,202 @@
+"""The snapshots of a DeepLabCut project, found and hashed without DeepLabCut itself.
+
+Only projects of the PyTorch engine (DeepLabCut 3) have score maps that can be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alwatch.errors import PoseModelError, SettingsError
+from alwatch.pose_models.files import HashedFiles
+from alwatch.records import LocatedSnapshot, Snapshot
+
+_SNAPSHOT = re.compile(r"snapshot(-detector)?(?P<best>-best)?-(?P<epochs>\d+)\.pt")
+# What the scores depend on; the rest names paths and how the training went.
+_WHAT_COUNTS = ("method", "model", "detector", "net_type", "with_center_keypoints")
+
+
+@dataclass(frozen=True, slots=True)
+class _SnapshotFile:
+    path: Path
+    epochs: int
+    is_best: bool
+
+
+class DeepLabCutSource:
+    """Where a DeepLabCut project keeps the snapshot that is to be used.
+
+    Parameters
+    ----------
+    project : Path
+        The project's config.yaml.
+    shuffle : int
+    snapshot : str
+        "best" (the best of the training where DeepLabCut has kept one, else the latest, as
+        DeepLabCut itself chooses), "latest" (most epochs), or the name of a file.
+    ensemble : sequence of str
+        Names of further snapshots of this shuffle, to be compared with it.
+    """
+
+    def __init__(
+        self, project: Path, *, shuffle: int, snapshot: str, ensemble: tuple[str, ...] = ()
+    ) -> None:
+        self._project = project
+        self._shuffle = shuffle
+        self._snapshot = snapshot
+        self._ensemble = ensemble
+        self._files = HashedFiles()
+
+    def find(self) -> LocatedSnapshot:
+        """Find the snapshot as it is now, and what the worker needs to load it.
+
+        Raises
+        ------
+        SettingsError
+            There is no such project, or no such snapshot in it.
+        PoseModelError
+            The project is not readable at this moment.
+        """
+        train = self._training_folder()
+        config_path = train / "pytorch_config.yaml"
+        config = _read_yaml(config_path)
+        poses = _snapshots(train, detector=False)
+        chosen = self._choose(poses, self._snapshot, train)
+        others = [self._choose(poses, name, train) for name in self._ensemble]
+        detector = None
+        if config.get("method") == "td" and config.get("detector"):
+            detector = self._choose(_snapshots(train, detector=True), "best", train, " detector")
+        weights = [chosen, *others, *([detector] if detector else [])]
+        metadata = config.get("metadata") or {}
+        try:
+            bodyparts = (*metadata["bodyparts"], *(metadata.get("unique_bodyparts") or ()))
+            n_individuals = len(metadata["individuals"])
+        except (KeyError, TypeError):
+            raise SettingsError(
+                f"{config_path} names no bodyparts and individuals in `metadata`; it must be a "
+                "pytorch_config.yaml that DeepLabCut 3 has written."
+            ) from None
+        snapshot = Snapshot(
+            kind="deeplabcut",
+            name="+".join(file.path.stem for file in (chosen, *others)),
+            sha256=self._files.sha256([file.path for file in weights], also=_recipe(config)),
+            bodyparts=tuple(str(name) for name in bodyparts),
+            n_individuals=n_individuals,
+        )
+        return LocatedSnapshot(
+            snapshot,
+            {
+                "config": str(config_path),
+                "snapshots": [str(file.path) for file in (chosen, *others)],
+                "detector": str(detector.path) if detector else None,
+            },
+        )
+
+    def _training_folder(self) -> Path:
+        project = self._project
+        if not project.is_file():
+            raise SettingsError(
+                f"pose_model.project is {project}, which is "
+                f"{'a folder' if project.is_dir() else 'not there'}; it must be the config.yaml of "
+                "a DeepLabCut project."
+            )
+        config = _read_yaml(project)
+        iteration = config.get("iteration", 0)
+        models = project.parent / "dlc-models-pytorch" / f"iteration-{iteration}"
+        folders = sorted(models.glob(f"*shuffle{self._shuffle}/train"))
+        if len(folders) == 1:
+            return folders[0]
+        if len(folders) > 1:
+            fractions = config.get("TrainingFraction") or [0]
+            percent = f"trainset{int(100 * float(fractions[0]))}shuffle"
+            first = [folder for folder in folders if percent in folder.parent.name]
+            if len(first) == 1:
+                return first[0]
+        engine = (project.parent / "dlc-models").is_dir() and not models.is_dir()
+        found = (
+            "it has TensorFlow models only"
+            if engine
+            else f"{models} has {', '.join(_shuffles(models)) or 'no model'}"
+        )
+        remedy = (
+            "train it with DeepLabCut 3's PyTorch engine"
+            if engine
+            else "set pose_model.shuffle to one that is there, or train it"
+        )
+        raise SettingsError(
+            f"Shuffle {self._shuffle} of {project} was to be used, but {found}; {remedy}."
+        )
+
+    def _choose(
+        self, files: list[_SnapshotFile], name: str, train: Path, kind: str = ""
+    ) -> _SnapshotFile:
+        by_epochs = sorted(files, key=lambda file: (file.epochs, file.is_best))
+        named = [file for file in files if name in (file.path.name, file.path.stem)]
+        best = [file for file in by_epochs if file.is_best]
+        if name == "best":
+            named = best[-1:] or by_epochs[-1:]
+        elif name == "latest":
+            named = by_epochs[-1:]
+        if named:
+            return named[0]
+        known = ", ".join(file.path.stem for file in by_epochs) or "none"
+        raise SettingsError(
+            f"The{kind} snapshot {name!r} was asked for, but {train} has: {known}; train the "
+            "model, or set pose_model.snapshot to best, latest or one of these."
+        )
+
+
+def _snapshots(train: Path, *, detector: bool) -> list[_SnapshotFile]:
+    try:
+        names = [path for path in train.iterdir() if path.is_file()]
+    except OSError as error:
+        raise PoseModelError(f"{train} cannot be read: {error.strerror}; try again.") from error
+    matches = [(path, _SNAPSHOT.fullmatch(path.name)) for path in names]
+    return [
+        _SnapshotFile(path, int(match["epochs"]), match["best"] is not None)
+        for path, match in matches
+        if match is not None and (match[1] is not None) == detector
+    ]
+
+
+def _shuffles(models: Path) -> list[str]:
+    found = [re.search(r"shuffle(\d+)$", path.name) for path in sorted(models.glob("*"))]
+    return sorted({f"shuffle {match[1]}" for match in found if match is not None})
+
+
+def _recipe(config: dict[str, Any]) -> bytes:
+    """The part of the configuration that a score depends on, the same wherever it is kept."""
+    data = config.get("data") or {}
+    metadata = config.get("metadata") or {}
+    recipe = {key: config.get(key) for key in _WHAT_COUNTS}
+    recipe["data"] = {key: data.get(key) for key in ("colormode", "inference", "bbox_margin")}
+    recipe["metadata"] = {
+        key: metadata.get(key)
+        for key in ("bodyparts", "unique_bodyparts", "individuals", "with_identity")
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).digest()
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path} is not there; a trained DeepLabCut 3 model has one. Train the model, or "
+            "correct pose_model.project."
+        ) from None
+    except OSError as error:
+        raise PoseModelError(f"{path} cannot be read: {error.strerror}; try again.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).splitlines()[0]
+        raise SettingsError(f"{path} is no valid YAML ({line}); correct the file.") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds no settings; it must be written by DeepLabCut.")
+    return content

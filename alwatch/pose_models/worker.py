@@ -1,0 +1,171 @@
+"""The process that holds the pose model; `alwatch.child` says how it is talked to.
+
+It may run under another Python than alwatch, that of the lab's DeepLabCut or SLEAP: nothing is
+imported here that such an environment lacks. Frames come through shared memory, scores go back
+as raw bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from alwatch.child import Answers, requests
+from alwatch.errors import AlwatchError, SettingsError
+from alwatch.pose_models.prediction import PoseModel, Prediction
+from alwatch.pose_models.signals import (
+    ensemble_signal,
+    feature_vectors,
+    flip_signal,
+    signals_of,
+)
+from alwatch.scores.pose_signals import flipped_poses, swap_pairs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from alwatch.records import ImageArray
+
+MODELS = {
+    "deeplabcut": "alwatch.pose_models.deeplabcut:DeepLabCutModel",
+    "exported": "alwatch.pose_models.exported:ExportedModel",
+    "sleap": "alwatch.pose_models.sleap_nn:SleapNnModel",
+}
+"""Kind of pose model -> what loads it, in the worker."""
+
+_NICENESS = 5
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    answers = Answers()
+    asked = requests(sys.stdin.buffer)
+    settings = next(asked)
+    os.nice(_NICENESS)
+    worker: _Worker | None = None
+    for request in asked:
+        try:
+            if worker is None:
+                worker = _Worker(settings)
+            worker.answer(request, answers)
+            answers.send("end")
+        except BrokenPipeError:
+            os._exit(0)
+        except Exception as error:
+            kind = "memory" if _is_out_of_memory(error) else _kind_of(error)
+            answers.send("error", error=kind, message=_in_one_line(error))
+
+
+class _Worker:
+    """The loaded models and the memory in which frames arrive."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        module, name = MODELS[settings["kind"]].split(":")
+        make = getattr(import_module(module), name)
+        model = dict(settings["model"])
+        weights = model.pop("snapshots", None)
+        variants = [{"snapshot": path} for path in weights] if weights else [{}]
+        self._models: list[PoseModel] = [
+            make(**model, **variant, device=settings["device"]) for variant in variants
+        ]
+        self._wants = frozenset(settings["wants"])
+        self._swaps = swap_pairs(self._models[0].bodyparts)
+        self._frames_fd = int(settings["frames_fd"])
+
+    def answer(self, request: dict[str, Any], answers: Answers) -> None:
+        if request["ask"] == "open":
+            answers.send("opened", bodyparts=list(self._models[0].bodyparts))
+            return
+        frames, memory = self._frames(request["shape"])
+        batch_size = request["batch_size"]
+        try:
+            if request["ask"] == "maps":
+                _send_maps(answers, self._models[0].predict(frames, batch_size))
+                return
+            for low in range(0, len(frames), batch_size):
+                batch = frames[low : low + batch_size]
+                _send_arrays(answers, self._score(batch, batch_size), n=len(batch))
+        finally:
+            del frames
+            memory.close()
+
+    def _frames(self, shape: list[int]) -> tuple[ImageArray, mmap.mmap]:
+        size = int(np.prod(shape))
+        memory = mmap.mmap(self._frames_fd, max(size, 1), prot=mmap.PROT_READ)
+        # A copy: some networks' preprocessing writes into what it is given, or keeps it.
+        frames = np.frombuffer(memory, np.uint8, size).reshape(shape).copy()
+        return frames, memory
+
+    def _score(self, frames: ImageArray, batch_size: int) -> dict[str, NDArray[np.float32]]:
+        with torch.inference_mode():
+            first, *others = [model.predict(frames, batch_size) for model in self._models]
+            signals = signals_of(first)
+            if others:
+                signals["ensemble"] = ensemble_signal([first.poses, *(o.poses for o in others)])
+            if "flip" in self._wants:
+                mirrored = np.ascontiguousarray(frames[:, :, ::-1])
+                seen = self._models[0].predict(mirrored, batch_size).poses
+                back = flipped_poses(seen, frames.shape[2], self._swaps)
+                signals["flip"] = flip_signal(first.poses, back)
+            if "features" in self._wants:
+                vectors = feature_vectors(first, (frames.shape[1], frames.shape[2]))
+                if vectors is None:
+                    raise SettingsError(
+                        "The pose model was to be used as the embedder, but gives no feature "
+                        "map; name its `features` output, or choose another embedding.model."
+                    )
+                signals["features"] = vectors
+        return signals
+
+
+def _send_arrays(answers: Answers, arrays: dict[str, NDArray[np.float32]], **fields: Any) -> None:
+    whole = [np.ascontiguousarray(array, np.float32) for array in arrays.values()]
+    shapes = {name: list(array.shape) for name, array in zip(arrays, whole, strict=True)}
+    answers.send("arrays", *(memoryview(array).cast("B") for array in whole if array.size),
+                 arrays=shapes, **fields)  # fmt: skip
+
+
+def _send_maps(answers: Answers, prediction: Prediction) -> None:
+    for maps in prediction.maps:
+        _send_arrays(
+            answers,
+            {"values": maps.values.float().cpu().numpy()},
+            frame=maps.frame.tolist(),
+            bodyparts=maps.bodyparts.tolist(),
+            n=0,
+        )
+
+
+def _kind_of(error: Exception) -> str:
+    if isinstance(error, SettingsError | ModuleNotFoundError):
+        return "settings"
+    return "model" if isinstance(error, AlwatchError) else "other"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:400]
+    if isinstance(error, AlwatchError):
+        return text
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"{sys.executable} has no package {error.name!r}, which this model needs; install it "
+            "there, or set pose_model.python to an interpreter that has it"
+        )
+    return f"{type(error).__name__}: {json.dumps(text, ensure_ascii=False)}"
+
+
+if __name__ == "__main__":
+    main()
