@@ -13,6 +13,7 @@ from typing import Self
 from alwatch.store.connection import Connection
 from alwatch.store.pools import Pools
 from alwatch.store.queues import Queues
+from alwatch.store.scores import Scores
 from alwatch.store.videos import Videos
 
 __all__ = ["Store"]
@@ -21,7 +22,7 @@ DATABASE_NAME = "alwatch.sqlite"
 
 
 class Store:
-    """An open state folder: `videos`, `pools` and `queues`, over one connection.
+    """An open state folder: `videos`, `pools`, `queues` and `scores`, over one connection.
 
     Parameters
     ----------
@@ -43,6 +44,7 @@ class Store:
         self.videos = Videos(self._connection)
         self.pools = Pools(self._connection)
         self.queues = Queues(self._connection)
+        self.scores = Scores(self._connection)
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alwatch.errors import StoreError
-from alwatch.records import LabelledFrame, Queue, QueuedVideo, QueueFrame
+from alwatch.records import LabelledFrame, LabelledPoint, Queue, QueuedVideo, QueueFrame
 from alwatch.store.connection import Connection, to_blob, to_moment, to_path, to_text
 from alwatch.store.videos import PATH_OF_VIDEO
 
@@ -217,23 +217,66 @@ class Queues:
         labels: Iterable[tuple[int, LabelledFrame]],
         now: datetime,
     ) -> tuple[int, int]:
-        """Make a project's labels what was read from it; how many are new, how many are gone."""
+        """Make a project's labels what was read from it; how many are new, how many are gone.
+
+        Points that a person has moved since are taken over. Videos with a new label on a frame
+        that was never looked at are scored again, so that the model's error there is known.
+        """
         key = [tool, to_blob(project)]
-        wanted = {(video_id, label.frame) for video_id, label in labels}
+        wanted = {(video_id, label.frame): _points_to_text(label) for video_id, label in labels}
         with self._connection.write() as db:
             had = {
-                (row["video_id"], row["frame_index"])
+                (row["video_id"], row["frame_index"]): row["points"]
                 for row in db.execute(
-                    "SELECT video_id, frame_index FROM labels WHERE tool = ? AND project = ?", key
+                    "SELECT video_id, frame_index, points FROM labels "
+                    "WHERE tool = ? AND project = ?",
+                    key,
                 )
             }
+            new, gone = wanted.keys() - had.keys(), had.keys() - wanted.keys()
             db.executemany(
                 "DELETE FROM labels WHERE video_id = ? AND frame_index = ? "
                 "AND tool = ? AND project = ?",
-                [(*frame, *key) for frame in had - wanted],
+                [(*frame, *key) for frame in gone],
             )
             db.executemany(
-                "INSERT INTO labels VALUES (?, ?, ?, ?, ?)",
-                [(*frame, *key, to_text(now)) for frame in wanted - had],
+                "INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?)",
+                [(*frame, *key, to_text(now), wanted[frame]) for frame in new],
             )
-        return len(wanted - had), len(had - wanted)
+            db.executemany(
+                "UPDATE labels SET points = ? WHERE video_id = ? AND frame_index = ? "
+                "AND tool = ? AND project = ?",
+                [
+                    (wanted[frame], *frame, *key)
+                    for frame in wanted.keys() & had.keys()
+                    if wanted[frame] != had[frame]
+                ],
+            )
+            db.executemany(
+                "UPDATE scorings SET state = 'stale', attempts = 0 WHERE video_id = ? AND "
+                "state = 'done' AND NOT EXISTS (SELECT 1 FROM frames "
+                "WHERE frames.video_id = scorings.video_id AND frame_index = ?)",
+                sorted(new),
+            )
+        return len(new), len(gone)
+
+    def labelled_points(self) -> dict[tuple[int, int], tuple[LabelledPoint, ...]]:
+        """Points of every labelled frame that has any, by (video id, frame index).
+
+        Where several projects label one frame, the one that was noticed last counts.
+        """
+        rows = self._connection.rows(
+            "SELECT video_id, frame_index, points FROM labels WHERE points IS NOT NULL "
+            "ORDER BY noticed_at"
+        )
+        return {
+            (row["video_id"], row["frame_index"]): tuple(
+                LabelledPoint(*point) for point in json.loads(row["points"])
+            )
+            for row in rows
+        }
+
+
+def _points_to_text(label: LabelledFrame) -> str | None:
+    points = [[p.individual, p.bodypart, p.x_px, p.y_px] for p in label.points]
+    return json.dumps(points) if points else None

@@ -144,3 +144,58 @@ def m001_archive_frames_and_queues(db: Database) -> None:
         pk=("tool", "project", "folder"),
         foreign_keys=[("video_id", "videos", "id")],
     )
+
+
+@MIGRATIONS()
+def m002_scores_of_pose_models(db: Database) -> None:
+    """Snapshots, what they say of each video's frames, and where people put the bodyparts."""
+    db.create_table(
+        "snapshots",
+        {
+            "id": int,
+            "kind": str,
+            "name": str,
+            "sha256": str,
+            "bodyparts": str,
+            "n_individuals": int,
+            "first_seen_at": str,
+        },
+        pk="id",
+        not_null={"kind", "name", "sha256", "bodyparts", "n_individuals", "first_seen_at"},
+    )
+    db.table("snapshots").create_index(["kind", "sha256"], unique=True)
+    # One row: which snapshot is current, and what keeps it from scoring, if anything does.
+    db.create_table(
+        "pose_model",
+        {"id": int, "snapshot_id": int, "problem": str, "changed_at": str},
+        pk="id",
+        foreign_keys=[("snapshot_id", "snapshots", "id")],
+    )
+    # A video without a row, or with one that is neither done nor failed, has yet to be scored.
+    db.create_table(
+        "scorings",
+        {
+            "video_id": int,
+            "snapshot_id": int,
+            "state": str,
+            "attempts": int,
+            "reason": str,
+            "n_frames": int,
+            "elapsed_s": float,
+            "frame_indices": bytes,
+            "changed_at": str,
+        },
+        pk=("video_id", "snapshot_id"),
+        not_null={"state", "attempts", "changed_at"},
+        foreign_keys=[("video_id", "videos", "id"), ("snapshot_id", "snapshots", "id")],
+    )
+    db.table("scorings").create_index(["snapshot_id", "state"])
+    # One float32 array per video, snapshot and signal; row i belongs to frame_indices[i].
+    db.create_table(
+        "scores",
+        {"video_id": int, "snapshot_id": int, "signal": str, "shape": str, "data": bytes},
+        pk=("video_id", "snapshot_id", "signal"),
+        not_null={"shape", "data"},
+        foreign_keys=[("video_id", "videos", "id"), ("snapshot_id", "snapshots", "id")],
+    )
+    db.table("labels").add_column("points", str)  # JSON: [[individual, bodypart, x_px, y_px], …]

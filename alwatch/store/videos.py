@@ -19,7 +19,7 @@ from alwatch.records import (
 )
 from alwatch.store.connection import Connection, to_blob, to_moment, to_path, to_text
 
-_SIGNATURE = "device, inode, size_bytes, mtime_ns, ctime_ns"
+SIGNATURE = "device, inode, size_bytes, mtime_ns, ctime_ns"
 IS_HERE = (
     "EXISTS (SELECT 1 FROM files LEFT JOIN roots ON roots.path = files.root "
     "WHERE files.video_id = videos.id AND present AND COALESCE(online, 1))"
@@ -74,8 +74,8 @@ class Videos:
 
     def known_signatures(self) -> dict[Path, FileSignature]:
         """Every file that is linked to a video, with the signature it had then."""
-        rows = self._connection.rows(f"SELECT path, {_SIGNATURE} FROM files WHERE present")
-        return {to_path(row["path"]): _signature(row) for row in rows}
+        rows = self._connection.rows(f"SELECT path, {SIGNATURE} FROM files WHERE present")
+        return {to_path(row["path"]): signature_of(row) for row in rows}
 
     def record_scan(self, scan: RootScan, now: datetime) -> None:
         """Keep a root's state and which of its files are there.
@@ -146,7 +146,7 @@ class Videos:
                 "SELECT video_id FROM files WHERE path = ?", [to_blob(file.path)]
             ).fetchone()
             db.execute(
-                f"INSERT INTO files (path, root, {_SIGNATURE}, present, video_id) "
+                f"INSERT INTO files (path, root, {SIGNATURE}, present, video_id) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?) "
                 "ON CONFLICT (path) DO UPDATE SET root = excluded.root, device = excluded.device, "
                 "inode = excluded.inode, size_bytes = excluded.size_bytes, "
@@ -231,7 +231,7 @@ class Videos:
         with self._connection.write() as db:
             row = db.execute(
                 "SELECT videos.id, content_hash, attempts, files.path, files.root, "
-                f"{_SIGNATURE} FROM videos JOIN files ON files.video_id = videos.id AND present "
+                f"{SIGNATURE} FROM videos JOIN files ON files.video_id = videos.id AND present "
                 "LEFT JOIN roots ON roots.path = files.root "
                 "WHERE (state = 'ready' OR (state = 'waiting' AND retry_at <= ?)) "
                 f"AND COALESCE(online, 1) {where} "
@@ -245,7 +245,7 @@ class Videos:
                 "WHERE id = ?",
                 [to_text(now), row["id"]],
             )
-        file = SeenFile(to_path(row["path"]), to_path(row["root"]), _signature(row))
+        file = SeenFile(to_path(row["path"]), to_path(row["root"]), signature_of(row))
         return Claim(row["id"], row["content_hash"], row["attempts"] + 1, file)
 
     def release(self, claim: Claim, now: datetime) -> None:
@@ -281,6 +281,11 @@ class Videos:
         )
         with self._connection.write() as db:
             db.execute("DELETE FROM vectors WHERE video_id = ?", [video_id])
+            before = db.execute(
+                "SELECT frame_index FROM frames WHERE video_id = ? ORDER BY 1", [video_id]
+            ).fetchall()
+            if [index for (index,) in before] != result.frame_indices.tolist():
+                db.execute("UPDATE scorings SET state = 'stale' WHERE video_id = ?", [video_id])
             db.execute("DELETE FROM frames WHERE video_id = ?", [video_id])
             db.executemany(
                 "INSERT INTO frames VALUES (?, ?, ?, ?)",
@@ -325,13 +330,13 @@ class Videos:
     ) -> int:
         """Put every ingested video into the season the settings say; how many moved."""
         rows = self._connection.rows(
-            f"SELECT id, season, recorded_at, path, root, {_SIGNATURE} FROM videos "
+            f"SELECT id, season, recorded_at, path, root, {SIGNATURE} FROM videos "
             "JOIN files ON files.video_id = videos.id AND present "
             "WHERE season IS NOT NULL GROUP BY id HAVING path = MIN(path)"
         )
         moved = []
         for row in rows:
-            file = SeenFile(to_path(row["path"]), to_path(row["root"]), _signature(row))
+            file = SeenFile(to_path(row["path"]), to_path(row["root"]), signature_of(row))
             season = season_of(file, to_moment(row["recorded_at"]))
             if season != row["season"]:
                 moved.append((season, to_text(now), row["id"]))
@@ -402,14 +407,14 @@ class Videos:
     def file_of(self, video_id: int) -> SeenFile | None:
         """A file that holds this content, with its signature; None where no root has one now."""
         rows = self._connection.rows(
-            f"SELECT files.path, root, {_SIGNATURE} FROM files "
+            f"SELECT files.path, root, {SIGNATURE} FROM files "
             "LEFT JOIN roots ON roots.path = root "
             "WHERE video_id = ? AND present AND COALESCE(online, 1) ORDER BY files.path LIMIT 1",
             [video_id],
         )
         if not rows:
             return None
-        return SeenFile(to_path(rows[0]["path"]), to_path(rows[0]["root"]), _signature(rows[0]))
+        return SeenFile(to_path(rows[0]["path"]), to_path(rows[0]["root"]), signature_of(rows[0]))
 
     def by_stem(self) -> dict[str, int]:
         """File name without its suffix to video id, for names that only one video bears."""
@@ -443,7 +448,8 @@ def _stored(row: sqlite3.Row) -> StoredVideo:
     )
 
 
-def _signature(row: sqlite3.Row) -> FileSignature:
+def signature_of(row: sqlite3.Row) -> FileSignature:
+    """The signature in a row that was selected with `SIGNATURE`."""
     return FileSignature(
         row["device"], row["inode"], row["size_bytes"], row["mtime_ns"], row["ctime_ns"]
     )

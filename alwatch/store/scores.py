@@ -1,0 +1,341 @@
+"""What the pose model's snapshots say of the frames, and what has yet to be scored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from alwatch.records import FrameScores, SeenFile, Snapshot
+from alwatch.store.connection import Connection, to_path, to_text
+from alwatch.store.videos import IS_HERE, SIGNATURE, signature_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alwatch.records import IntArray
+
+# Seasons in the order of their latest video, the newest first.
+_NEWEST_SEASON_FIRST = (
+    "(SELECT MAX(COALESCE(recorded_at, discovered_at)) FROM videos AS v "
+    "WHERE v.season = videos.season) DESC"
+)
+_TO_SCORE = (
+    "videos.state IN ('done', 'partial') "
+    "AND COALESCE(scorings.state, 'ready') IN ('ready', 'stale')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringClaim:
+    """A video taken to be scored, with a file that holds it and the frames to score."""
+
+    video_id: int
+    attempts: int
+    file: SeenFile
+    frame_indices: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringProgress:
+    """How far a snapshot has got with the archive.
+
+    `left_s` is an estimate from the videos scored so far; None where nothing tells yet.
+    """
+
+    videos_done: int
+    videos_failed: int
+    videos_left: int
+    frames_done: int
+    frames_left: int
+    left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentModel:
+    """The snapshot that scores now, and what keeps it from doing so."""
+
+    snapshot: Snapshot | None
+    problem: str | None
+
+
+class Scores:
+    """Scores by snapshot; old ones stay for comparison."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # --- snapshots -----------------------------------------------------------------------------
+
+    def set_current(self, snapshot: Snapshot, now: datetime) -> bool:
+        """Make a snapshot the one that scores; whether it was another before."""
+        key = [snapshot.kind, snapshot.sha256]
+        with self._connection.write() as db:
+            db.execute(
+                "INSERT INTO snapshots (kind, name, sha256, bodyparts, n_individuals, "
+                "first_seen_at) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (kind, sha256) DO UPDATE SET name = excluded.name",
+                [
+                    snapshot.kind,
+                    snapshot.name,
+                    snapshot.sha256,
+                    json.dumps(snapshot.bodyparts),
+                    snapshot.n_individuals,
+                    to_text(now),
+                ],
+            )
+            (snapshot_id,) = db.execute(
+                "SELECT id FROM snapshots WHERE kind = ? AND sha256 = ?", key
+            ).fetchone()
+            before = db.execute("SELECT snapshot_id FROM pose_model").fetchone()
+            db.execute(
+                "INSERT INTO pose_model VALUES (1, ?, NULL, ?) ON CONFLICT (id) DO UPDATE SET "
+                "snapshot_id = excluded.snapshot_id, problem = NULL, "
+                "changed_at = excluded.changed_at",
+                [snapshot_id, to_text(now)],
+            )
+        return before is None or before[0] != snapshot_id
+
+    def set_problem(self, problem: str, now: datetime) -> None:
+        """Record what keeps the pose model from scoring."""
+        with self._connection.write() as db:
+            db.execute(
+                "INSERT INTO pose_model VALUES (1, NULL, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "problem = excluded.problem, changed_at = excluded.changed_at",
+                [problem, to_text(now)],
+            )
+
+    def current(self) -> CurrentModel:
+        """The snapshot that scored last, and what is wrong with it, if anything is."""
+        rows = self._connection.rows(
+            "SELECT snapshots.*, problem FROM pose_model "
+            "LEFT JOIN snapshots ON snapshots.id = snapshot_id"
+        )
+        if not rows:
+            return CurrentModel(None, None)
+        return CurrentModel(_snapshot(rows[0]) if rows[0]["id"] else None, rows[0]["problem"])
+
+    def snapshots(self) -> list[Snapshot]:
+        """Every snapshot that has scores, the oldest first."""
+        rows = self._connection.rows(
+            "SELECT * FROM snapshots WHERE EXISTS "
+            "(SELECT 1 FROM scorings WHERE snapshot_id = snapshots.id AND state = 'done') "
+            "ORDER BY first_seen_at, id"
+        )
+        return [_snapshot(row) for row in rows]
+
+    # --- work ----------------------------------------------------------------------------------
+
+    def recover(self, now: datetime) -> int:
+        """Give back what is claimed, attempts counted; only the lock's holder may call this."""
+        with self._connection.write() as db:
+            return db.execute(
+                "UPDATE scorings SET state = 'ready', changed_at = ? WHERE state = 'working'",
+                [to_text(now)],
+            ).rowcount
+
+    def claim(self, snapshot: Snapshot, now: datetime) -> ScoringClaim | None:
+        """Take the next video that this snapshot has not scored, newest season first.
+
+        The frames are those that were looked at when the video was ingested, and those that are
+        labelled. The attempt is counted before it is made.
+        """
+        with self._connection.write() as db:
+            row = db.execute(
+                "SELECT videos.id, COALESCE(scorings.attempts, 0) AS tried, files.path, "
+                f"files.root, {SIGNATURE} FROM videos "
+                f"LEFT JOIN scorings ON scorings.video_id = videos.id AND {_OF_SNAPSHOT} "
+                "JOIN files ON files.video_id = videos.id AND present "
+                "LEFT JOIN roots ON roots.path = files.root "
+                f"WHERE {_TO_SCORE} AND COALESCE(online, 1) "
+                f"ORDER BY {_NEWEST_SEASON_FIRST}, tried, videos.id, files.path LIMIT 1",
+                _key(snapshot),
+            ).fetchone()
+            if row is None:
+                return None
+            db.execute(
+                "INSERT INTO scorings (video_id, snapshot_id, state, attempts, changed_at) "
+                f"VALUES (?, {_ID_OF_SNAPSHOT}, 'working', 1, ?) "
+                "ON CONFLICT DO UPDATE SET state = 'working', attempts = attempts + 1, "
+                "changed_at = excluded.changed_at",
+                [row["id"], *_key(snapshot), to_text(now)],
+            )
+        file = SeenFile(to_path(row["path"]), to_path(row["root"]), signature_of(row))
+        return ScoringClaim(row["id"], row["tried"] + 1, file, self._frames_to_score(row["id"]))
+
+    def _frames_to_score(self, video_id: int) -> IntArray:
+        import numpy as np
+
+        rows = self._connection.rows(
+            "SELECT frame_index FROM frames WHERE video_id = ? UNION "
+            "SELECT frame_index FROM labels WHERE video_id = ? AND frame_index < "
+            "(SELECT n_frames FROM videos WHERE id = ?) ORDER BY 1",
+            [video_id, video_id, video_id],
+        )
+        return np.array([index for (index,) in rows], np.int64)
+
+    def finish(
+        self,
+        video_id: int,
+        snapshot: Snapshot,
+        scores: FrameScores,
+        *,
+        elapsed_s: float,
+        now: datetime,
+    ) -> None:
+        """Write one snapshot's scores of one video, and that it is done, in one transaction."""
+        key = [video_id, *_key(snapshot)]
+        with self._connection.write() as db:
+            db.execute(f"DELETE FROM scores WHERE video_id = ? AND {_OF_SNAPSHOT}", key)
+            db.executemany(
+                f"INSERT INTO scores VALUES (?, {_ID_OF_SNAPSHOT}, ?, ?, ?)",
+                [
+                    (*key, signal, json.dumps(array.shape), array.astype("<f4").tobytes())
+                    for signal, array in scores.signals.items()
+                ],
+            )
+            db.execute(
+                "UPDATE scorings SET state = 'done', attempts = 0, reason = NULL, n_frames = ?, "
+                f"elapsed_s = ?, frame_indices = ?, changed_at = ? WHERE video_id = ? "
+                f"AND {_OF_SNAPSHOT}",
+                [
+                    len(scores.frame_indices),
+                    elapsed_s,
+                    scores.frame_indices.astype("<i8").tobytes(),
+                    to_text(now),
+                    *key,
+                ],
+            )
+
+    def set_aside(
+        self,
+        video_id: int,
+        snapshot: Snapshot,
+        state: str,
+        reason: str | None,
+        now: datetime,
+        *,
+        untried: bool = False,
+    ) -> None:
+        """Record that a video was not scored: `ready` to be tried again, or `failed`."""
+        with self._connection.write() as db:
+            db.execute(
+                "UPDATE scorings SET state = ?, reason = ?, attempts = MAX(attempts - ?, 0), "
+                f"changed_at = ? WHERE video_id = ? AND {_OF_SNAPSHOT}",
+                [state, reason, int(untried), to_text(now), video_id, *_key(snapshot)],
+            )
+
+    def retry_failed(self, snapshot: Snapshot, now: datetime) -> int:
+        """Let videos that could not be scored be tried again; how many there were."""
+        with self._connection.write() as db:
+            return db.execute(
+                "UPDATE scorings SET state = 'ready', attempts = 0, changed_at = ? "
+                f"WHERE state = 'failed' AND {_OF_SNAPSHOT}",
+                [to_text(now), *_key(snapshot)],
+            ).rowcount
+
+    # --- what there is -------------------------------------------------------------------------
+
+    def progress(self, snapshot: Snapshot) -> ScoringProgress:
+        """How far this snapshot has got, and how long the rest will take."""
+        row = self._connection.rows(
+            "SELECT SUM(state = 'done') AS done, SUM(state = 'failed') AS failed, "
+            "SUM(state = 'done' AND n_frames > 0) AS timed, "
+            "SUM(CASE state WHEN 'done' THEN n_frames END) AS frames, "
+            "SUM(CASE state WHEN 'done' THEN elapsed_s END) AS elapsed_s "
+            f"FROM scorings WHERE {_OF_SNAPSHOT}",
+            _key(snapshot),
+        )[0]
+        left = self._connection.rows(
+            "SELECT COUNT(*) AS videos, "
+            "SUM((SELECT COUNT(*) FROM frames WHERE video_id = videos.id)) AS frames FROM videos "
+            f"LEFT JOIN scorings ON scorings.video_id = videos.id AND {_OF_SNAPSHOT} "
+            f"WHERE videos.state IN ('done', 'partial') AND {IS_HERE} "
+            "AND COALESCE(scorings.state, 'ready') IN ('ready', 'stale', 'working')",
+            _key(snapshot),
+        )[0]
+        frames, frames_left = row["frames"] or 0, left["frames"] or 0
+        left_s = frames_left * row["elapsed_s"] / frames if frames else None
+        return ScoringProgress(
+            videos_done=row["done"] or 0,
+            videos_failed=row["failed"] or 0,
+            videos_left=left["videos"],
+            frames_done=frames,
+            frames_left=frames_left,
+            left_s=left_s if frames_left else 0.0,
+        )
+
+    def failures(self, snapshot: Snapshot) -> list[tuple[int, str]]:
+        """Videos that this snapshot could not score: video id, reason."""
+        rows = self._connection.rows(
+            "SELECT video_id, reason FROM scorings WHERE state = 'failed' "
+            f"AND {_OF_SNAPSHOT} ORDER BY video_id",
+            _key(snapshot),
+        )
+        return [(row["video_id"], row["reason"]) for row in rows]
+
+    def of_video(
+        self, video_id: int, snapshot: Snapshot, signals: Iterable[str] | None = None
+    ) -> FrameScores | None:
+        """What a snapshot says of a video; None where it has not been scored.
+
+        Parameters
+        ----------
+        video_id : int
+        snapshot : Snapshot
+        signals : iterable of str, optional
+            Only these; all of them without it.
+        """
+        import numpy as np
+
+        key = [video_id, *_key(snapshot)]
+        heads = self._connection.rows(
+            f"SELECT frame_indices FROM scorings WHERE video_id = ? AND {_OF_SNAPSHOT} "
+            "AND frame_indices IS NOT NULL",
+            key,
+        )
+        if not heads:
+            return None
+        where = ""
+        wanted = [] if signals is None else list(signals)
+        if signals is not None:
+            where = f"AND signal IN ({', '.join('?' * len(wanted))})"
+        rows = self._connection.rows(
+            f"SELECT signal, shape, data FROM scores WHERE video_id = ? AND {_OF_SNAPSHOT} {where}",
+            [*key, *wanted],
+        )
+        return FrameScores(
+            frame_indices=np.frombuffer(heads[0]["frame_indices"], "<i8").astype(np.int64),
+            signals={
+                row["signal"]: np.frombuffer(row["data"], "<f4").reshape(json.loads(row["shape"]))
+                for row in rows
+            },
+        )
+
+    def scored_videos(self, snapshot: Snapshot) -> list[tuple[int, str]]:
+        """Every video that a snapshot has scored: video id, season."""
+        rows = self._connection.rows(
+            "SELECT video_id, season FROM scorings JOIN videos ON videos.id = video_id "
+            f"WHERE frame_indices IS NOT NULL AND {_OF_SNAPSHOT} ORDER BY content_hash",
+            _key(snapshot),
+        )
+        return [(row["video_id"], row["season"]) for row in rows]
+
+
+_ID_OF_SNAPSHOT = "(SELECT id FROM snapshots WHERE kind = ? AND sha256 = ?)"
+_OF_SNAPSHOT = f"snapshot_id = {_ID_OF_SNAPSHOT}"
+
+
+def _key(snapshot: Snapshot) -> list[str]:
+    return [snapshot.kind, snapshot.sha256]
+
+
+def _snapshot(row: Any) -> Snapshot:
+    return Snapshot(
+        kind=row["kind"],
+        name=row["name"],
+        sha256=row["sha256"],
+        bodyparts=tuple(json.loads(row["bodyparts"])),
+        n_individuals=row["n_individuals"],
+    )
