@@ -10,7 +10,9 @@ import difflib
 import inspect
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alwatch import __version__
 from alwatch.config import Settings
-from alwatch.errors import NothingToDoError, SettingsError
+from alwatch.errors import ExportError, NothingToDoError, SettingsError
 from alwatch.records import EmbedderIdentity, SeenFile
 from alwatch.season_rules import SeasonRange, SeasonRule, season_of
 from alwatch.store import Store
@@ -28,9 +30,17 @@ from alwatch.store import Store
 if TYPE_CHECKING:
     from alwatch.index import FrameIndex, IndexState, Neighbour
     from alwatch.ingest import Ingest
-    from alwatch.protocols import Embedder, LabellingTool, OpenVideo, Sampler
-    from alwatch.records import Exported, Queue
+    from alwatch.pose_models.process import PoseProcess
+    from alwatch.protocols import (
+        Embedder,
+        LabellingTool,
+        OpenVideo,
+        Sampler,
+        SnapshotSource,
+    )
+    from alwatch.records import Exported, LocatedSnapshot, Queue
     from alwatch.rounds import LabelSync
+    from alwatch.scoring import CurrentPoseModel, Scoring
     from alwatch.seasons import SeasonStatus
     from alwatch.watch import WatchedRoot
 
@@ -48,6 +58,11 @@ PARTS: dict[str, dict[str, str]] = {
         "dinov2_vitb14": "alwatch.embedders.networks:DinoEmbedder",
         "dinov3_vits16": "alwatch.embedders.networks:DinoEmbedder",
         "dinov3_vitb16": "alwatch.embedders.networks:DinoEmbedder",
+    },
+    "pose_model": {
+        "deeplabcut": "alwatch.pose_models.deeplabcut_project:DeepLabCutSource",
+        "exported": "alwatch.pose_models.sidecar:ExportedSource",
+        "sleap": "alwatch.pose_models.sleap_folder:SleapSource",
     },
     "labelling": {
         "deeplabcut": "alwatch.labelling.deeplabcut:DeepLabCutProject",
@@ -189,6 +204,94 @@ class App:
         )
         return lambda path: open_video(
             path, limits=limits, fast_path=decoding.fast_path, on_progress=on_progress
+        )
+
+    # --- the pose model ------------------------------------------------------------------------
+
+    @cached_property
+    def snapshot_source(self) -> SnapshotSource | None:
+        """Where the current snapshot lies; None where the settings name no pose model."""
+        model = self.settings.pose_model
+        if model.kind == "none" or model.project is None:
+            return None
+        part = find_part("pose_model", model.kind, setting="pose_model.kind")
+        given = {
+            "shuffle": model.shuffle,
+            "snapshot": model.snapshot,
+            "ensemble": model.ensemble,
+        }
+        takes = inspect.signature(part).parameters
+        return cast(
+            "SnapshotSource",
+            part(model.project, **{name: given[name] for name in given if name in takes}),
+        )
+
+    def pose_process(
+        self,
+        located: LocatedSnapshot,
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        wants: frozenset[str] = frozenset(),
+    ) -> PoseProcess:
+        """A snapshot in a worker process; use it as a context manager.
+
+        Parameters
+        ----------
+        located : LocatedSnapshot
+        on_progress : callable
+            Told, after every batch, how many frames it had.
+        wants : frozenset of str
+            What is computed beside what the settings ask for.
+        """
+        from alwatch.pose_models.process import PoseProcess, WorkerRules
+
+        model = self.settings.pose_model
+        rules = WorkerRules(
+            python=model.python,
+            device=model.device,
+            batch_size=model.batch_size,
+            wants=wants | ({"flip"} if model.flip else set()),
+            stall_s=model.stall_s,
+        )
+        return PoseProcess(located, rules, on_progress=on_progress)
+
+    def current_pose_model(
+        self, on_progress: Callable[[int], None] | None = None
+    ) -> CurrentPoseModel | None:
+        """What scores the archive, or None where the settings name no pose model.
+
+        Parameters
+        ----------
+        on_progress : callable
+            Told, from time to time, how many frames the decoder or the model has gone through.
+        """
+        from alwatch.scoring import CurrentPoseModel, Scoring
+
+        source, model = self.snapshot_source, self.settings.pose_model
+        if source is None:
+            return None
+
+        @contextmanager
+        def load(located: LocatedSnapshot) -> Iterator[Scoring]:
+            with self.pose_process(located, on_progress) as scorer:
+                scorer.open()
+                yield Scoring(
+                    self.store,
+                    scorer=scorer,
+                    open_video=self.open_video(on_progress),
+                    attempts=model.attempts,
+                    with_change=model.change,
+                    clock=self.clock,
+                    timer=time.monotonic,
+                )
+
+        return CurrentPoseModel(
+            self.store,
+            source,
+            load,
+            scan_s=model.scan_s,
+            clock=self.clock,
+            timer=time.monotonic,
         )
 
     # --- the archive ---------------------------------------------------------------------------
@@ -425,17 +528,24 @@ class App:
             yield export.to, self.export(queue, export.to, export.project)
 
     def sync_labels(self) -> list[LabelSync]:
-        """Read the labels of every project that the settings name or a queue was exported to."""
-        from alwatch.rounds import sync_labels
+        """Read the labels of every project that the settings name or a queue was exported to.
+
+        A project that cannot be read does not keep the others from being read.
+        """
+        from alwatch.rounds import LabelSync, sync_labels
 
         named = {(export.to, export.project) for export in self.settings.exports}
-        return [
-            sync_labels(
-                self.store,
-                to=to,
-                project=project,
-                tool=self.labelling_tool(to, project),
-                now=self.clock(),
-            )
-            for to, project in sorted(named | self.store.queues.exported_to())
-        ]
+        syncs = []
+        for to, project in sorted(named | self.store.queues.exported_to()):
+            try:
+                sync = sync_labels(
+                    self.store,
+                    to=to,
+                    project=project,
+                    tool=self.labelling_tool(to, project),
+                    now=self.clock(),
+                )
+            except ExportError as error:
+                sync = LabelSync(to, project, problem=str(error))
+            syncs.append(sync)
+        return syncs

@@ -173,15 +173,17 @@ def _at_unchanged_file(store: Store, video: QueuedVideo) -> QueuedVideo:
 class LabelSync:
     """What reading one project's labels has changed.
 
-    `unknown` counts labelled frames of videos that are not in the archive.
+    `unknown` counts labelled frames of videos that are not in the archive; `problem` says why
+    the project could not be read.
     """
 
     to: str
     project: Path
-    labelled: int
-    new: int
-    gone: int
-    unknown: int
+    labelled: int = 0
+    new: int = 0
+    gone: int = 0
+    unknown: int = 0
+    problem: str | None = None
 
 
 def sync_labels(

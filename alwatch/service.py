@@ -24,6 +24,7 @@ from alwatch.app import App
 from alwatch.errors import SettingsError, StopRequestedError, StoreError, shown
 from alwatch.ingest import Outcome, register
 from alwatch.records import FileSignature, RootScan, SeenFile
+from alwatch.scoring import ScoringOutcome
 from alwatch.watch import (
     ArchiveWatcher,
     Settling,
@@ -138,6 +139,9 @@ class Daemon:
             self._ingest = app.ingest(patience_s=self._patience_s(), on_progress=self._alive)
             videos.requeue_without_vectors(app.embedder.identity, app.clock())
             videos.assign_seasons(app.season_of, app.clock())
+            app.store.scores.recover(app.clock())
+            self._model = app.current_pose_model(on_progress=self._alive)
+            self._labels_due_s = time.monotonic()
             self._scans: queue.Queue[RootScan] = queue.Queue(maxsize=64)
             self._settling = Settling(videos.known_signatures())
             self._watcher = ArchiveWatcher(app.watched_roots(), self._scans)
@@ -148,6 +152,8 @@ class Daemon:
                 self._loop()
             finally:
                 self._notifier.send("STOPPING=1")
+                if self._model is not None:
+                    self._model.close()
                 self._watcher.stop()
                 log.info("stopped")
 
@@ -174,8 +180,10 @@ class Daemon:
                 try:
                     if broken:
                         self._app.store.videos.recover(self._app.clock(), tried=False)
+                        self._app.store.scores.recover(self._app.clock())
                         broken = False
-                    if not self._register_scans(wait=False) and not self._work():
+                    self._sync_labels()
+                    if not (self._register_scans(wait=False) or self._work() or self._score()):
                         self._register_scans(wait=True)
                 except StoreError as error:
                     broken = True
@@ -226,6 +234,40 @@ class Daemon:
         log_outcome(outcome)
         self._notifier.send("STATUS=watching")
         return True
+
+    def _score(self) -> bool:
+        """Score one video by the current pose model, if one waits; whether one did."""
+        if self._model is None:
+            return False
+        outcome = self._model.work_once(
+            on_start=lambda path: self._notifier.send(f"STATUS=scoring {shown(path.name)}"),
+            on_frames=self._alive,
+        )
+        if outcome is None:
+            return False
+        log_scoring(outcome)
+        self._notifier.send("STATUS=watching")
+        return True
+
+    def _sync_labels(self) -> None:
+        """Read now and then which frames are labelled by now."""
+        if time.monotonic() < self._labels_due_s:
+            return
+        self._labels_due_s = time.monotonic() + self._app.settings.labels.scan_s
+        for sync in self._app.sync_labels():
+            self._alive()
+            if sync.problem:
+                log.warning("%s", sync.problem)
+            elif sync.new or sync.gone:
+                log.info("%s: %d new labels, %d gone", shown(sync.project), sync.new, sync.gone)
+
+
+def log_scoring(outcome: ScoringOutcome) -> None:
+    """One line for how scoring one video went."""
+    if outcome.state == "done":
+        log.info("%s: %d frames scored", shown(outcome.path), outcome.n_frames)
+    else:
+        log.warning("%s: not scored (%s): %s", shown(outcome.path), outcome.state, outcome.reason)
 
 
 def held_if_emptied(scan: RootScan, n_known: int) -> RootScan:

@@ -278,6 +278,73 @@ class Decoding(Section):
     attempts: Count = Field(default=3, description="Attempts before a video is put in quarantine.")
 
 
+class PoseModel(Section):
+    """The lab's current pose model, by which every frame is scored."""
+
+    kind: Annotated[
+        Literal["none", "deeplabcut", "exported", "sleap"],
+        Must("none, deeplabcut, exported or sleap"),
+    ] = Field(
+        default="none",
+        description="none: frames are not scored. deeplabcut: a DeepLabCut 3 project. exported: "
+        "an ONNX, TorchScript or torch.export file with a YAML file that describes it. sleap: a "
+        "model folder of sleap-nn.",
+    )
+    project: AnyPath | None = Field(
+        default=None,
+        validate_default=True,
+        description="DeepLabCut's config.yaml, the YAML file of an exported model, or the model "
+        "folder of SLEAP.",
+        examples=["/data/my-project/config.yaml"],
+    )
+    shuffle: Count = Field(default=1, description="DeepLabCut: the shuffle.")
+    snapshot: Text = Field(
+        default="best",
+        description="DeepLabCut: best (else the latest, as DeepLabCut itself chooses), latest, or "
+        "a snapshot's name. A new one is noticed, and the archive scored again.",
+    )
+    ensemble: Names = Field(
+        default=(),
+        description="DeepLabCut: names of further snapshots; where they disagree is scored too. "
+        "Each costs a pass.",
+        examples=[["snapshot-050"]],
+    )
+    flip: bool = Field(
+        default=False,
+        description="Score how much the poses change in the mirror; doubles the work.",
+    )
+    change: bool = Field(
+        default=False,
+        description="Score how much the poses change to the next frame; doubles the work.",
+    )
+    python: File | None = Field(
+        default=None,
+        description="The Python of the environment in which DeepLabCut or SLEAP is installed. By "
+        "default alwatch's own.",
+        examples=["/opt/deeplabcut/bin/python"],
+    )
+    device: Device = Field(
+        default="auto", description="What computes. auto: CUDA where there is one."
+    )
+    batch_size: Count = Field(
+        default=8,
+        description="Frames in one pass; fewer are tried by itself where they do not fit.",
+    )
+    stall_s: Period = Field(
+        default=120, description="Seconds that one batch may take before its worker is replaced."
+    )
+    attempts: Count = Field(default=2, description="Attempts before a video counts as failed.")
+    scan_s: Period = Field(default=60, description="Seconds between two looks for a new snapshot.")
+
+    @field_validator("project")
+    @classmethod
+    def _is_there(cls, project: Path | None, info: ValidationInfo) -> Path | None:
+        kind = info.data.get("kind", "none")
+        if project is None and kind != "none":
+            raise fault(f"be given, because pose_model.kind is {kind}")
+        return project
+
+
 class Queue(Section):
     """How the frames of a labelling queue are chosen."""
 
@@ -323,6 +390,14 @@ class Export(Section):
         return project
 
 
+class Labels(Section):
+    """How labels come back from the projects that queues go to."""
+
+    scan_s: Period = Field(
+        default=300, description="Seconds between two looks for what has been labelled."
+    )
+
+
 class Settings(Section):
     """All settings of one file, as `load_settings` returns them."""
 
@@ -343,10 +418,12 @@ class Settings(Section):
     sampling: Sampling = Field(default_factory=Sampling, description=Sampling.__doc__)
     embedding: Embedding = Field(default_factory=Embedding, description=Embedding.__doc__)
     decoding: Decoding = Field(default_factory=Decoding, description=Decoding.__doc__)
+    pose_model: PoseModel = Field(default_factory=PoseModel, description=PoseModel.__doc__)
     queue: Queue = Field(default_factory=Queue, description=Queue.__doc__)
     exports: Annotated[tuple[Export, ...], Must("a list of labelling projects")] = Field(
         default=(), description="The labelling projects that every queue is written to."
     )
+    labels: Labels = Field(default_factory=Labels, description=Labels.__doc__)
 
     _source: Path = PrivateAttr()
 

@@ -34,12 +34,12 @@ from alwatch.labelling.staging import (
     sync_folder,
 )
 from alwatch.labelling.video_sets import add_video_sets, parse_config
-from alwatch.records import Exported, LabelledFrame
+from alwatch.records import Exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from alwatch.records import ImageArray, Queue, QueuedVideo
+    from alwatch.records import ImageArray, LabelledFrame, Queue, QueuedVideo
 
 _NEW_CONFIG = ".config.yaml.alwatch"
 
@@ -133,7 +133,7 @@ class DeepLabCutProject:
         )
 
     def read_labels(self) -> list[LabelledFrame]:
-        """List every frame of the project that carries at least one label.
+        """List every frame of the project that carries at least one label, with its points.
 
         Raises
         ------
@@ -144,10 +144,10 @@ class DeepLabCutProject:
             self._read_config()
             folders = sorted(self._labeled.iterdir()) if self._labeled.is_dir() else []
             return [
-                LabelledFrame(self._root, folder.name, index, source)
+                label
                 for folder in folders
                 if folder.is_dir() and not folder.name.startswith(".")
-                for index, source in sorted(labelled_frames(folder).items())
+                for label in labelled_frames(self._root, folder)
             ]
 
     def folder_of(self, video: QueuedVideo) -> str:

@@ -51,18 +51,19 @@ class DeepLabCutModel:
         os.environ.setdefault("DLClight", "True")  # no windows
         from deeplabcut.pose_estimation_pytorch.apis import utils
         from deeplabcut.pose_estimation_pytorch.config import PoseConfig
+        from deeplabcut.pose_estimation_pytorch.task import Task
 
         model_config = PoseConfig.from_yaml(config)
         chosen = None if device == "auto" else device
-        method = str(model_config["method"]).lower()
-        if method == "td" and detector is None:
+        method = Task(model_config["method"])
+        if method is Task.TOP_DOWN and detector is None:
             raise SettingsError(
                 f"{config} is a top-down model, which needs a detector; train the detector too."
             )
-        if method not in ("bu", "td"):
+        if method not in (Task.BOTTOM_UP, Task.TOP_DOWN):
             raise SettingsError(
-                f"{config} has the method {method!r}; bottom-up (bu) and top-down (td) models can "
-                "be scored."
+                f"{config} has the method {method.name}; bottom-up and top-down models can be "
+                "scored."
             )
         self._runner = utils.get_pose_inference_runner(
             model_config, snapshot, device=chosen, inference_cfg=_EAGER

@@ -71,7 +71,7 @@ class DeepLabCutSource:
         chosen = self._choose(poses, self._snapshot, train)
         others = [self._choose(poses, name, train) for name in self._ensemble]
         detector = None
-        if config.get("method") == "td" and config.get("detector"):
+        if str(config.get("method")).lower() == "td" and config.get("detector"):
             detector = self._choose(_snapshots(train, detector=True), "best", train, " detector")
         weights = [chosen, *others, *([detector] if detector else [])]
         metadata = config.get("metadata") or {}

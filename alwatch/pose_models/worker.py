@@ -126,10 +126,10 @@ class _Worker:
 
 
 def _send_arrays(answers: Answers, arrays: dict[str, NDArray[np.float32]], **fields: Any) -> None:
-    whole = [np.ascontiguousarray(array, np.float32) for array in arrays.values()]
-    shapes = {name: list(array.shape) for name, array in zip(arrays, whole, strict=True)}
-    answers.send("arrays", *(memoryview(array).cast("B") for array in whole if array.size),
-                 arrays=shapes, **fields)  # fmt: skip
+    whole = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    shapes = {name: list(array.shape) for name, array in whole.items()}
+    payload = [array.reshape(-1).view(np.uint8).data for array in whole.values()]
+    answers.send("arrays", *payload, arrays=shapes, **fields)
 
 
 def _send_maps(answers: Answers, prediction: Prediction) -> None:

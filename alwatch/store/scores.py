@@ -135,6 +135,17 @@ class Scores:
                 [to_text(now)],
             ).rowcount
 
+    def n_waiting(self, snapshot: Snapshot) -> int:
+        """How many videos, of those whose file is there, this snapshot has yet to score."""
+        return int(
+            self._connection.value(
+                "SELECT COUNT(*) FROM videos LEFT JOIN scorings "
+                f"ON scorings.video_id = videos.id AND {_OF_SNAPSHOT} "
+                f"WHERE {_TO_SCORE} AND {IS_HERE}",
+                _key(snapshot),
+            )
+        )
+
     def claim(self, snapshot: Snapshot, now: datetime) -> ScoringClaim | None:
         """Take the next video that this snapshot has not scored, newest season first.
 
@@ -241,7 +252,6 @@ class Scores:
         """How far this snapshot has got, and how long the rest will take."""
         row = self._connection.rows(
             "SELECT SUM(state = 'done') AS done, SUM(state = 'failed') AS failed, "
-            "SUM(state = 'done' AND n_frames > 0) AS timed, "
             "SUM(CASE state WHEN 'done' THEN n_frames END) AS frames, "
             "SUM(CASE state WHEN 'done' THEN elapsed_s END) AS elapsed_s "
             f"FROM scorings WHERE {_OF_SNAPSHOT}",

@@ -1,0 +1,301 @@
+"""The clock that ticks once per video and snapshot: claim -> decode -> score -> one transaction.
+
+New videos and a new snapshot go the same way: whatever the current snapshot has not scored is
+scored, newest season first. Whatever a video or a model does, the fault is written on that
+video's scoring and the next one follows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alwatch.errors import (
+    PoseModelError,
+    SettingsError,
+    StopRequestedError,
+    StoreError,
+    VideoError,
+    shown,
+)
+from alwatch.protocols import OpenVideo, PoseScorer, SnapshotSource
+from alwatch.records import FileSignature, Frame, FrameScores, LocatedSnapshot
+from alwatch.scores.pose_signals import pose_disagreement
+from alwatch.store import Store
+from alwatch.store.scores import ScoringClaim
+
+if TYPE_CHECKING:
+    from alwatch.records import FloatArray, IntArray
+
+log = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 64 * 2**20
+"""Of full-size frames handed to the model at once; the decoder works on the next meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringOutcome:
+    """What became of one video; `failed` for good, `ready` to be tried again."""
+
+    path: Path
+    state: str
+    reason: str | None = None
+    n_frames: int = 0
+
+
+class Scoring:
+    """Scores the archive by one snapshot.
+
+    Parameters
+    ----------
+    store : Store
+    scorer : PoseScorer
+    open_video : callable
+    attempts : int
+        How often a video may be tried before it counts as failed.
+    with_change : bool
+        Whether the frame after each one is scored too, to measure how much the poses change
+        between neighbouring frames. It doubles the work.
+    clock : callable
+        The time of day, in UTC.
+    timer : callable
+        Seconds on a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        scorer: PoseScorer,
+        open_video: OpenVideo,
+        attempts: int,
+        with_change: bool,
+        clock: Callable[[], datetime],
+        timer: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._scorer = scorer
+        self._open_video = open_video
+        self._attempts = attempts
+        self._with_change = with_change
+        self._clock = clock
+        self._timer = timer
+
+    def work_once(
+        self,
+        *,
+        on_start: Callable[[Path], None] = lambda path: None,
+        on_frames: Callable[[int], None] = lambda n: None,
+    ) -> ScoringOutcome | None:
+        """Score the next video that the snapshot has not scored; None when there is none.
+
+        Parameters
+        ----------
+        on_start : callable
+            Told the path before work begins.
+        on_frames : callable
+            Told how many frames have been scored since the last call.
+
+        Raises
+        ------
+        StopRequestedError
+            A callback wanted the work to end; the video is given back, as if never tried.
+        SettingsError
+            The model is not one that can score; the video is given back.
+        StoreError
+            The store cannot be written.
+        """
+        snapshot, now = self._scorer.snapshot, self._clock
+        claim = self._store.scores.claim(snapshot, now())
+        if claim is None:
+            return None
+        path = claim.file.path
+        try:
+            on_start(path)
+            started_s = self._timer()
+            scores = self._score(claim, on_frames)
+        except (StopRequestedError, KeyboardInterrupt, SettingsError):
+            self._store.scores.set_aside(
+                claim.video_id, snapshot, "ready", None, now(), untried=True
+            )
+            raise
+        except StoreError:
+            raise
+        except Exception as error:
+            if not isinstance(error, PoseModelError | VideoError | OSError):
+                log.exception("scoring %s failed in an unforeseen way", shown(path))
+            return self._set_aside(claim, shown(str(error) or repr(error)))
+        self._store.scores.finish(
+            claim.video_id, snapshot, scores, elapsed_s=self._timer() - started_s, now=now()
+        )
+        return ScoringOutcome(path, "done", n_frames=len(scores.frame_indices))
+
+    def _score(self, claim: ScoringClaim, on_frames: Callable[[int], None]) -> FrameScores:
+        path, wanted = claim.file.path, claim.frame_indices
+        if not _is_unchanged(claim):
+            raise VideoError(f"{shown(path)} has changed since it was ingested.")
+        with self._open_video(path) as video:
+            _, timeline = video.probe()
+            indices = wanted
+            if self._with_change:
+                following = wanted[wanted + 1 < timeline.n_frames] + 1
+                indices = np.union1d(wanted, following)
+            came: list[IntArray] = []
+            parts: list[dict[str, FloatArray]] = []
+            for chunk in _chunks(video.read(indices)):
+                parts.append(self._scorer.score(np.stack([frame.image for frame in chunk])))
+                came.append(np.array([frame.index for frame in chunk], np.int64))
+                on_frames(len(chunk))
+        if not parts:
+            raise VideoError(f"none of the {len(wanted)} frames of {shown(path)} can be decoded.")
+        if not _is_unchanged(claim):
+            raise VideoError(f"{shown(path)} changed while it was scored.")
+        found = np.concatenate(came)
+        signals = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if self._with_change:
+            signals["change"] = _change_to_next(found, signals["pose"])
+        rows = np.isin(found, wanted)
+        return FrameScores(found[rows], {name: array[rows] for name, array in signals.items()})
+
+    def _set_aside(self, claim: ScoringClaim, reason: str) -> ScoringOutcome:
+        state = "failed" if claim.attempts >= self._attempts else "ready"
+        self._store.scores.set_aside(
+            claim.video_id, self._scorer.snapshot, state, reason, self._clock()
+        )
+        return ScoringOutcome(claim.file.path, state, reason)
+
+
+class CurrentPoseModel:
+    """The snapshot that scores: looked for now and then, loaded where there is work for it.
+
+    A snapshot that replaces another makes the whole archive wait to be scored. Whatever is
+    wrong with the model is kept in the store, for `alwatch status`, and tried again at the next
+    look. The worker is ended where nothing is left to score, so that its memory is free.
+
+    Parameters
+    ----------
+    store : Store
+    source : SnapshotSource
+    load : callable
+        Makes the clock that scores by a snapshot, its model loaded; ended on exit.
+    scan_s : float
+        Seconds between two looks for a new snapshot.
+    clock : callable
+        The time of day, in UTC.
+    timer : callable
+        Seconds on a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        source: SnapshotSource,
+        load: Callable[[LocatedSnapshot], AbstractContextManager[Scoring]],
+        *,
+        scan_s: float,
+        clock: Callable[[], datetime],
+        timer: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._load = load
+        self._scan_s = scan_s
+        self._clock = clock
+        self._timer = timer
+        self._look_due_s = -math.inf
+        self._located: LocatedSnapshot | None = None
+        self._loaded: tuple[AbstractContextManager[Scoring], Scoring] | None = None
+        self._problem: str | None = None
+
+    def work_once(
+        self,
+        *,
+        on_start: Callable[[Path], None] = lambda path: None,
+        on_frames: Callable[[int], None] = lambda n: None,
+    ) -> ScoringOutcome | None:
+        """Score one video by the current snapshot; None where there is nothing to do for now.
+
+        Raises
+        ------
+        StopRequestedError, StoreError
+            As `Scoring.work_once`.
+        """
+        try:
+            self._look()
+            if self._located is None or self._problem is not None:
+                return None
+            if not self._store.scores.n_waiting(self._located.snapshot):
+                self.close()
+                return None
+            if self._loaded is None:
+                context = self._load(self._located)
+                self._loaded = (context, context.__enter__())
+            return self._loaded[1].work_once(on_start=on_start, on_frames=on_frames)
+        except (SettingsError, PoseModelError) as error:
+            self._report(str(error))
+            return None
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the model from scoring."""
+        return self._problem
+
+    def close(self) -> None:
+        """End the model's worker, if there is one."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded[0].__exit__(None, None, None)
+
+    def _look(self) -> None:
+        if self._timer() < self._look_due_s:
+            return
+        self._look_due_s = self._timer() + self._scan_s
+        located = self._source.find()
+        if located == self._located and self._problem is None:
+            return
+        self.close()
+        self._located = located
+        if self._store.scores.set_current(located.snapshot, self._clock()):
+            log.info("scoring by %s of %s", located.snapshot.name, located.snapshot.kind)
+        self._problem = None
+
+    def _report(self, problem: str) -> None:
+        self.close()
+        if problem != self._problem:
+            log.error("the pose model cannot score: %s", problem)
+            self._store.scores.set_problem(problem, self._clock())
+        self._problem = problem
+        self._look_due_s = self._timer() + self._scan_s
+
+
+def _is_unchanged(claim: ScoringClaim) -> bool:
+    try:
+        return FileSignature.from_stat(claim.file.path.stat()) == claim.file.signature
+    except FileNotFoundError:
+        return False
+
+
+def _change_to_next(indices: IntArray, poses: FloatArray) -> FloatArray:
+    """Disagreement (n, k) with the pose of the next frame; NaN where that was not scored."""
+    change = np.full((len(indices), poses.shape[2]), np.nan, np.float32)
+    has_next = np.flatnonzero(indices[1:] == indices[:-1] + 1)
+    if len(has_next):
+        change[has_next] = pose_disagreement(poses[has_next], poses[has_next + 1])
+    return change
+
+
+def _chunks(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+    """Frames in chunks of some 64 MB; a video's frames are all of one size."""
+    iterator = iter(frames)
+    for first in iterator:
+        size = max(1, _CHUNK_BYTES // max(first.image.nbytes, 1))
+        yield [first, *itertools.islice(iterator, size - 1)]
