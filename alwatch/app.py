@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from alwatch.records import Exported, LocatedSnapshot, Queue
     from alwatch.rounds import LabelSync
+    from alwatch.scored import ScoredFrame, SnapshotOnSeason
     from alwatch.scoring import CurrentPoseModel, Scoring
     from alwatch.seasons import SeasonStatus
     from alwatch.watch import WatchedRoot
@@ -386,6 +387,43 @@ class App:
         from alwatch.seasons import season_statuses
 
         return season_statuses(self.store, self.embedded_with())
+
+    def snapshots_on_seasons(self) -> list[SnapshotOnSeason]:
+        """How every snapshot of the pose model does on every season it has scored."""
+        from alwatch.scored import snapshots_on_seasons
+
+        return snapshots_on_seasons(self.store)
+
+    def ranked_frames(self, by: str, season: str | None) -> list[ScoredFrame]:
+        """Scored frames, the most uncertain first.
+
+        Raises
+        ------
+        SettingsError
+            There is no such season.
+        NothingToDoError
+            Nothing has been scored, or not by this signal.
+        """
+        from alwatch.scored import ranked_frames
+
+        current = self.store.scores.current().snapshot
+        if current is None:
+            raise NothingToDoError(
+                "Frames were to be ranked by the pose model, but none has scored yet; set "
+                f"pose_model in {self.settings.source} and let `alwatch score` work first."
+            )
+        seasons = [counts.season for counts in self.store.pools.season_counts()]
+        if season is not None and season not in seasons:
+            raise SettingsError(
+                f"--season is {season!r}; seasons that exist: {', '.join(seasons) or 'none'}."
+            )
+        found = ranked_frames(self.store, current, by=by, season=season)
+        if not found:
+            raise NothingToDoError(
+                f"Nothing is scored by {by} yet with {current.name}; let `alwatch score` work "
+                "first, and see whether the settings ask for that signal (pose_model)."
+            )
+        return found
 
     def refresh_index(self, *, rebuild: bool = False) -> tuple[FrameIndex, IndexState]:
         """The similarity index, brought up to date with the store."""

@@ -50,6 +50,8 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
         yield _parts(f"exports[{number}]", look)
     yield _parts("decoding", lambda: _decoding(app))
     yield _parts("embedding", lambda: _embedding(app))
+    if settings.pose_model.kind != "none":
+        yield _parts("pose_model", lambda: _pose_model(app))
     yield _parts("device", lambda: _device(settings.embedding.device))
 
 
@@ -159,6 +161,23 @@ def _decoding(app: App) -> str:
 def _embedding(app: App) -> str:
     identity = app.embedder.identity
     return f"{identity.name} ({identity.dim} values a frame, weights {identity.weights[:12]})"
+
+
+def _pose_model(app: App) -> str:
+    """Find the snapshot, load it in its worker, and score one grey frame."""
+    import numpy as np
+
+    source = app.snapshot_source
+    assert source is not None
+    located = source.find()
+    with app.pose_process(located) as scorer:
+        scored = scorer.score(np.full((1, 240, 320, 3), 127, np.uint8))
+    snapshot = located.snapshot
+    return (
+        f"{snapshot.name} of {app.settings.pose_model.project} scores "
+        f"({len(snapshot.bodyparts)} bodyparts: {', '.join(snapshot.bodyparts)}; "
+        f"{scored['mpe'].shape[1]} score maps; sha256 {snapshot.sha256[:12]})"
+    )
 
 
 def _device(device: str) -> str:

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from alwatch.app import App
     from alwatch.config import Settings
     from alwatch.records import Exported, Queue
+    from alwatch.scored import ScoredFrame
 
 _SEASON_COLUMNS = ["season", "videos", "frames", "labelled", "queued"]
 _QUEUE_COLUMNS = ["queue", "season", "strategy", "frames", "labelled", "exported_to"]
+
+_SIGNALS = ["mpe", "mpe_softmax", "confidence", "flip", "change", "ensemble", "learned_loss"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
@@ -179,6 +182,63 @@ def ingest(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> No
     context.exit(int(bool(summary.quarantined)))
 
 
+@alwatch.command()
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", help="List the N frames to look at."
+)
+@click.option("--season", metavar="SEASON", help="Of this season only, for --top.")
+@click.option(
+    "--by",
+    type=click.Choice(_SIGNALS),
+    default="mpe",
+    show_default=True,
+    help="What --top goes by.",
+)
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Draw the N most and the N least uncertain frames with their score maps.",
+)
+@json_option
+@click.pass_context
+def score(
+    context: click.Context,
+    top: int | None,
+    season: str | None,
+    by: str,
+    sheet: Path | None,
+    as_json: bool,
+) -> None:
+    """Score every frame by the current pose model, and list where it is least sure.
+
+    What is scored already is not scored again; beside a daemon, which scores by itself, only
+    the list is made.
+    """
+    from alwatch.progress import reporter
+    from alwatch.service import score_now, set_up_logging
+    from alwatch.sheet import draw_score_sheet
+
+    set_up_logging(verbose=False, under_journald=False)
+    app = _app(context)
+    with reporter(sys.stderr) as report:
+        summary = score_now(app, report)
+    told = summary.sentence() if summary else "The daemon scores by itself: see `alwatch status`."
+    click.echo(shown(told), err=as_json)
+    rows = []
+    if top is not None or sheet is not None:
+        ranked = app.ranked_frames(by, season)
+        rows = _ranked_rows(app, ranked[: top or 6])
+        if sheet is not None:
+            draw_score_sheet(app, sheet, ranked, count=top or 6, by=by)
+            click.echo(f"Drew {shown(sheet)}.", err=as_json)
+    if as_json:
+        _print_json({"scoring": summary.as_dict() if summary else None, "frames": rows})
+    elif rows:
+        _print_table(rows, ["uncertainty", "bodypart", "presence", "frame", "video"])
+    context.exit(int(summary is not None and bool(summary.failed)))
+
+
 # --- what there is -----------------------------------------------------------------------------
 
 
@@ -197,6 +257,8 @@ def status(context: click.Context, as_json: bool) -> None:
     click.echo(f"videos    {', '.join(f'{n} {state}' for state, n in videos.items())}")
     click.echo(f"frames    {report['frames']}, vectors {report['vectors']} ({report['embedder']})")
     click.echo(f"daemon    {report['daemon']}")
+    if report["pose_model"] is not None:
+        _print_pose_model(report["pose_model"])
     for root in report["roots"]:
         click.echo(f"root      {shown(root['root'])}: {shown(root['problem'])}")
     if report["seasons"]:
@@ -211,14 +273,31 @@ def status(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def seasons(context: click.Context, as_json: bool) -> None:
-    """Show every season: counts, labelled, queued, and how much of it the labelled set covers."""
+    """Show every season: counts, how much the labelled set covers, and how snapshots do on it."""
     from alwatch.status import season_row
 
-    rows = [season_row(s.counts, coverage=s.coverage) for s in _app(context).seasons()]
+    app = _app(context)
+    rows = [season_row(s.counts, coverage=s.coverage) for s in app.seasons()]
+    by_snapshot = [
+        {
+            "season": row.season,
+            "snapshot": row.snapshot.name,
+            "sha256": row.snapshot.sha256,
+            "frames": row.frames,
+            "uncertainty": row.uncertainty,
+            "error_px": row.error_px,
+            "labelled_frames": row.labelled_frames,
+        }
+        for row in sorted(app.snapshots_on_seasons(), key=lambda row: row.season)
+    ]
     if as_json:
-        _print_json({"seasons": rows})
-    else:
-        _print_table(rows, [*_SEASON_COLUMNS, "coverage", "state"])
+        _print_json({"seasons": rows, "snapshots": by_snapshot})
+        return
+    _print_table(rows, [*_SEASON_COLUMNS, "coverage", "state"])
+    if by_snapshot:
+        click.echo()
+        columns = ["season", "snapshot", "frames", "uncertainty", "error_px", "labelled_frames"]
+        _print_table(by_snapshot, columns)
 
 
 @alwatch.command()
@@ -341,6 +420,7 @@ def labels_sync(context: click.Context, as_json: bool) -> None:
             "new": sync.new,
             "gone": sync.gone,
             "unknown": sync.unknown,
+            "problem": sync.problem,
         }
         for sync in syncs
     ]
@@ -350,6 +430,10 @@ def labels_sync(context: click.Context, as_json: bool) -> None:
         _print_table(rows, ["to", "labelled", "new", "gone", "unknown", "project"])
     else:
         click.echo("The settings name no exports and no queue was exported: nothing to read.")
+    problems = [sync.problem for sync in syncs if sync.problem]
+    for problem in problems:
+        click.echo(f"alwatch: {shown(problem)}", err=True)
+    context.exit(3 if problems else 0)
 
 
 @alwatch.command()
@@ -367,6 +451,20 @@ def demo(into: Path, seed: int) -> None:
 
     page = run_demo(into.absolute(), seed=seed, say=click.echo)
     click.echo(f"Open {page} in a browser.")
+
+
+def _ranked_rows(app: App, ranked: Sequence[ScoredFrame]) -> list[dict[str, Any]]:
+    videos = app.store.videos.by_id(frame.video_id for frame in ranked)
+    return [
+        {
+            "video": str(videos[frame.video_id].path),
+            "frame": frame.frame,
+            "uncertainty": round(frame.uncertainty, 4),
+            "bodypart": frame.bodypart,
+            "presence": round(frame.presence, 4),
+        }
+        for frame in ranked
+    ]
 
 
 # --- printing ----------------------------------------------------------------------------------
@@ -390,6 +488,30 @@ def queue_as_json(made: Queue) -> dict[str, Any]:
             for frame in made.frames
         ],
     }
+
+
+def _print_pose_model(model: dict[str, Any]) -> None:
+    if model["snapshot"] is None:
+        click.echo(f"model     {model['kind']}: {shown(model['problem'] or 'not looked at yet')}")
+        return
+    done, left = model["videos_done"], model["videos_left"]
+    line = f"model     {model['snapshot']}: {done} of {done + left} videos scored"
+    if left and model["left_s"] is not None:
+        line += f", {_duration(model['left_s'])} left"
+    click.echo(shown(line))
+    if model["problem"]:
+        click.echo(f"    {shown(model['problem'])}")
+    for video in model["failed"]:
+        click.echo(f"not scored  {shown(video['video'])}\n    {shown(video['reason'])}")
+
+
+def _duration(seconds: float) -> str:
+    """A duration as a person would say it: two units at most."""
+    minutes, rest_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
 
 
 def _print_queue(made: Queue) -> None:
@@ -423,6 +545,8 @@ def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, (list, tuple)):

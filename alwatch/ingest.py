@@ -31,10 +31,10 @@ from alwatch.records import (
     FileSignature,
     Frame,
     IngestedVideo,
+    Outcome,
     SeenFile,
     Timeline,
     VideoInfo,
-    VideoState,
 )
 from alwatch.store import Store
 from alwatch.store.videos import Claim
@@ -88,16 +88,6 @@ class _Looked:
             keyframes=np.concatenate([part.keyframes for part in parts])[order],
             vectors=np.concatenate([part.vectors for part in parts])[order],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one video."""
-
-    path: Path
-    state: VideoState
-    reason: str | None = None
-    n_frames: int = 0
 
 
 def register(

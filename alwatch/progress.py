@@ -12,7 +12,7 @@ from alwatch.errors import shown
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from alwatch.ingest import Outcome
+    from alwatch.records import Outcome
     from alwatch.service import Reporter
 
 

@@ -259,6 +259,19 @@ class IngestedVideo:
             raise ValueError("; ".join(wrong))
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one video that was to be ingested or scored.
+
+    `state` is one of `VideoState`, or `failed` for a video that could not be scored.
+    """
+
+    path: Path
+    state: str
+    reason: str | None = None
+    n_frames: int = 0
+
+
 # --- queues and labels -------------------------------------------------------------------------
 
 

@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from alwatch.errors import (
     shown,
 )
 from alwatch.protocols import OpenVideo, PoseScorer, SnapshotSource
-from alwatch.records import FileSignature, Frame, FrameScores, LocatedSnapshot
+from alwatch.records import FileSignature, Frame, FrameScores, LocatedSnapshot, Outcome, Snapshot
 from alwatch.scores.pose_signals import pose_disagreement
 from alwatch.store import Store
 from alwatch.store.scores import ScoringClaim
@@ -40,16 +39,6 @@ log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 64 * 2**20
 """Of full-size frames handed to the model at once; the decoder works on the next meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoringOutcome:
-    """What became of one video; `failed` for good, `ready` to be tried again."""
-
-    path: Path
-    state: str
-    reason: str | None = None
-    n_frames: int = 0
 
 
 class Scoring:
@@ -95,7 +84,7 @@ class Scoring:
         *,
         on_start: Callable[[Path], None] = lambda path: None,
         on_frames: Callable[[int], None] = lambda n: None,
-    ) -> ScoringOutcome | None:
+    ) -> Outcome | None:
         """Score the next video that the snapshot has not scored; None when there is none.
 
         Parameters
@@ -137,7 +126,7 @@ class Scoring:
         self._store.scores.finish(
             claim.video_id, snapshot, scores, elapsed_s=self._timer() - started_s, now=now()
         )
-        return ScoringOutcome(path, "done", n_frames=len(scores.frame_indices))
+        return Outcome(path, "done", n_frames=len(scores.frame_indices))
 
     def _score(self, claim: ScoringClaim, on_frames: Callable[[int], None]) -> FrameScores:
         path, wanted = claim.file.path, claim.frame_indices
@@ -166,12 +155,12 @@ class Scoring:
         rows = np.isin(found, wanted)
         return FrameScores(found[rows], {name: array[rows] for name, array in signals.items()})
 
-    def _set_aside(self, claim: ScoringClaim, reason: str) -> ScoringOutcome:
+    def _set_aside(self, claim: ScoringClaim, reason: str) -> Outcome:
         state = "failed" if claim.attempts >= self._attempts else "ready"
         self._store.scores.set_aside(
             claim.video_id, self._scorer.snapshot, state, reason, self._clock()
         )
-        return ScoringOutcome(claim.file.path, state, reason)
+        return Outcome(claim.file.path, state, reason)
 
 
 class CurrentPoseModel:
@@ -221,7 +210,7 @@ class CurrentPoseModel:
         *,
         on_start: Callable[[Path], None] = lambda path: None,
         on_frames: Callable[[int], None] = lambda n: None,
-    ) -> ScoringOutcome | None:
+    ) -> Outcome | None:
         """Score one video by the current snapshot; None where there is nothing to do for now.
 
         Raises
@@ -230,8 +219,7 @@ class CurrentPoseModel:
             As `Scoring.work_once`.
         """
         try:
-            self._look()
-            if self._located is None or self._problem is not None:
+            if self.look() is None or self._located is None:
                 return None
             if not self._store.scores.n_waiting(self._located.snapshot):
                 self.close()
@@ -243,6 +231,15 @@ class CurrentPoseModel:
         except (SettingsError, PoseModelError) as error:
             self._report(str(error))
             return None
+
+    def look(self) -> Snapshot | None:
+        """The current snapshot; None where there is a problem with it."""
+        try:
+            self._look()
+        except (SettingsError, PoseModelError) as error:
+            self._report(str(error))
+        usable = self._located is not None and self._problem is None
+        return self._located.snapshot if self._located is not None and usable else None
 
     @property
     def problem(self) -> str | None:

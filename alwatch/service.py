@@ -18,13 +18,19 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 from alwatch.app import App
-from alwatch.errors import SettingsError, StopRequestedError, StoreError, shown
-from alwatch.ingest import Outcome, register
-from alwatch.records import FileSignature, RootScan, SeenFile
-from alwatch.scoring import ScoringOutcome
+from alwatch.errors import (
+    NothingToDoError,
+    PoseModelError,
+    SettingsError,
+    StopRequestedError,
+    StoreError,
+    shown,
+)
+from alwatch.ingest import register
+from alwatch.records import FileSignature, Outcome, RootScan, SeenFile
 from alwatch.watch import (
     ArchiveWatcher,
     Settling,
@@ -262,7 +268,7 @@ class Daemon:
                 log.info("%s: %d new labels, %d gone", shown(sync.project), sync.new, sync.gone)
 
 
-def log_scoring(outcome: ScoringOutcome) -> None:
+def log_scoring(outcome: Outcome) -> None:
     """One line for how scoring one video went."""
     if outcome.state == "done":
         log.info("%s: %d frames scored", shown(outcome.path), outcome.n_frames)
@@ -418,6 +424,74 @@ class Backfill:
             for file in _files_at(path, root):
                 found[file.path] = file
         return [found[path] for path in sorted(found)]
+
+
+@dataclass(slots=True)
+class ScoringSummary:
+    """What scoring by hand did; `known` videos were scored before."""
+
+    snapshot: str = ""
+    scored: int = 0
+    frames: int = 0
+    failed: int = 0
+    known: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """For a person."""
+        parts = [f"{self.scored} videos scored by {self.snapshot} ({self.frames} frames)"]
+        parts += [f"{self.known} scored already"] * bool(self.known)
+        parts += [f"{self.failed} could not be scored: see `alwatch status`"] * bool(self.failed)
+        return ", ".join(parts) + "."
+
+
+def score_now(app: App, report: Reporter) -> ScoringSummary | None:
+    """Score what the current snapshot has not scored; None where a daemon does so already.
+
+    Videos that could not be scored before are tried again.
+
+    Raises
+    ------
+    NothingToDoError
+        The settings name no pose model.
+    PoseModelError
+        The model cannot score.
+    StoreError
+        The state folder cannot be used.
+    """
+    model = app.current_pose_model()
+    if model is None:
+        raise NothingToDoError(
+            f"pose_model.kind is none in {app.settings.source}, so there is nothing to score by; "
+            "set it, and pose_model.project, to the lab's pose model."
+        )
+    try:
+        lock = Lock(app.settings.state_dir)
+    except StoreError:
+        return None
+    with lock, closing(model):
+        scores = app.store.scores
+        scores.recover(app.clock())
+        snapshot = model.look()
+        if snapshot is None:
+            raise PoseModelError(str(model.problem))
+        scores.retry_failed(snapshot, app.clock())
+        before = scores.progress(snapshot)
+        summary = ScoringSummary(snapshot=snapshot.name, known=before.videos_done)
+        report.begin(scores.n_waiting(snapshot))
+        while outcome := model.work_once(on_start=report.video, on_frames=report.frames):
+            if outcome.state == "ready":
+                continue
+            summary.scored += outcome.state == "done"
+            summary.failed += outcome.state == "failed"
+            summary.frames += outcome.n_frames
+            report.end(outcome)
+        if model.problem is not None:
+            raise PoseModelError(model.problem)
+    return summary
 
 
 def _files_at(path: Path, root: WatchedRoot | None) -> list[SeenFile]:

@@ -6,17 +6,20 @@ No vector is touched and nothing heavy imported, so that it answers at once.
 from __future__ import annotations
 
 import fcntl
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alwatch.app import App
     from alwatch.store.pools import SeasonCounts
+    from alwatch.store.scores import CurrentModel
 
 
 def archive_status(app: App) -> dict[str, Any]:
     """Everything `alwatch status` shows, in the shape that `--json` promises."""
     store = app.store
+    current = store.scores.current()
     counts = store.videos.counts()
     model = app.settings.embedding.model
     identity = next((i for i in store.pools.embedders() if i.name == model), None)
@@ -31,7 +34,8 @@ def archive_status(app: App) -> dict[str, Any]:
         "frames": store.pools.n_frames(),
         "vectors": store.pools.n_vectors(identity) if identity else 0,
         "embedder": model,
-        "snapshot": None,
+        "snapshot": current.snapshot.name if current.snapshot else None,
+        "pose_model": _pose_model(app, current),
         "daemon": daemon_state(app.settings.state_dir),
         "roots": [
             {"root": str(root), "online": online, "problem": problem}
@@ -57,6 +61,30 @@ def archive_status(app: App) -> dict[str, Any]:
             if video.present
         ],
     }
+
+
+def _pose_model(app: App, current: CurrentModel) -> dict[str, Any] | None:
+    """What scores, how far it is, and what is wrong; None where the settings name no model."""
+    if app.settings.pose_model.kind == "none":
+        return None
+    snapshot = current.snapshot
+    row: dict[str, Any] = {
+        "kind": app.settings.pose_model.kind,
+        "snapshot": snapshot.name if snapshot else None,
+        "sha256": snapshot.sha256 if snapshot else None,
+        "problem": current.problem,
+    }
+    if snapshot is not None:
+        progress = app.store.scores.progress(snapshot)
+        failures = app.store.scores.failures(snapshot)
+        videos = app.store.videos.by_id(video_id for video_id, _ in failures)
+        row |= asdict(progress) | {
+            "failed": [
+                {"video": str(videos[video_id].path), "reason": reason}
+                for video_id, reason in failures
+            ]
+        }
+    return row
 
 
 def season_row(counts: SeasonCounts, **more: Any) -> dict[str, Any]:

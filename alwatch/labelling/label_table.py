@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +59,10 @@ class LabelTable:
             )
 
     def labelled(self) -> Iterator[tuple[str, tuple[LabelledPoint, ...]]]:
-        """Every image with a finite coordinate, and its points that have both of them finite."""
+        """Every image with a finite coordinate, and its points that have both of them finite.
+
+        A point of several scorers, which DeepLabCut's own files have not, is the first one's.
+        """
         is_coordinate = [column[-1] in _COORDINATES for column in self.columns]
         finite = np.isfinite(self.values)
         places = self._places()
@@ -72,11 +76,11 @@ class LabelTable:
 
     def _places(self) -> list[tuple[tuple[str, str], int, int]]:
         """Each bodypart's (individual, bodypart) and its columns of x and y."""
-        position = {column: i for i, column in enumerate(self.columns)}
+        columns: dict[tuple[str, str], dict[str, int]] = {}
+        for i, column in enumerate(self.columns):
+            columns.setdefault(_point_names(column), {}).setdefault(column[-1], i)
         return [
-            (_point_names(column), position[*column[:-1], "x"], position[*column[:-1], "y"])
-            for column in dict.fromkeys((*column[:-1], "x") for column in self.columns)
-            if column in position and (*column[:-1], "y") in position
+            (names, at["x"], at["y"]) for names, at in columns.items() if {"x", "y"} <= at.keys()
         ]
 
 
@@ -112,7 +116,8 @@ def read_csv(file: Path) -> LabelTable:
             values[-1] += [math.nan] * (len(used) - len(cells))
     if len(row) < len(header[-1]) and not text.endswith(("\n", "\r")):
         raise ValueError("its last row is cut off")
-    columns = [tuple(names[i] for names in header) for i in used]
+    every_column = list(zip_longest(*header, fillvalue=""))
+    columns = [every_column[i] for i in used]
     return LabelTable(images, columns, np.array(values).reshape(len(images), len(used)))
 
 

@@ -84,13 +84,15 @@ def feature_vectors(prediction: Prediction, frame_size_px: tuple[int, int]) -> F
     np.add.at(sums, owner, crops)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     unit = sums / np.where(lengths > 0, lengths, 1)
-    return np.concatenate([unit, unit], axis=1) / np.float32(np.sqrt(2))
+    joined: FloatArray = np.concatenate([unit, unit], axis=1) * np.float32(0.5**0.5)
+    return joined
 
 
 def _best_animal(poses: FloatArray) -> FloatArray:
     """Poses (n, k, 3) of the animal that each frame shows most confidently."""
     sums = np.nansum(poses[..., 2], axis=2)
-    return poses[np.arange(len(poses)), sums.argmax(axis=1)]
+    best: FloatArray = poses[np.arange(len(poses)), sums.argmax(axis=1)]
+    return best
 
 
 def _merge(into: FloatArray, maps: ScoreMaps, values: Tensor, combine: np.ufunc) -> None:

@@ -1,0 +1,171 @@
+"""What the scores say, for reports: uncertain frames, a season by snapshot, the true error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alwatch.records import FrameScores, LabelledPoint, Snapshot
+from alwatch.scores.mpe import aggregate
+from alwatch.scores.pose_signals import pose_error
+from alwatch.store import Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from alwatch.records import FloatArray
+
+SIGNALS = ("mpe", "mpe_softmax", "confidence", "flip", "change", "ensemble", "learned_loss")
+"""Signals by which frames can be ranked; of `confidence`, what is missing to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFrame:
+    """One frame with how uncertain it is, and the bodypart that is the most so, if any is."""
+
+    video_id: int
+    frame: int
+    uncertainty: float
+    bodypart: str | None
+    presence: float
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotOnSeason:
+    """How one snapshot does on one season.
+
+    `uncertainty` is the mean over frames; `error_px` the mean distance between the model's and
+    people's points, over `labelled_frames` frames; None where there are none.
+    """
+
+    snapshot: Snapshot
+    season: str
+    frames: int
+    uncertainty: float
+    error_px: float | None
+    labelled_frames: int
+
+
+def ranked_frames(
+    store: Store, snapshot: Snapshot, *, by: str, season: str | None = None
+) -> list[ScoredFrame]:
+    """Every scored frame, the most uncertain first; ties in the order of the archive.
+
+    Parameters
+    ----------
+    store : Store
+    snapshot : Snapshot
+    by : str
+        One of `SIGNALS`.
+    season : str, optional
+        Only this season.
+    """
+    found = []
+    for video_id, scores in _videos(store, snapshot, (by, "absent", "presence"), season):
+        if by not in scores.signals:
+            continue
+        per_bodypart = _uncertain(scores, by)
+        values = per_bodypart if per_bodypart.ndim == 1 else aggregate(per_bodypart)
+        for row, frame in enumerate(scores.frame_indices.tolist()):
+            if np.isfinite(values[row]):
+                found.append(
+                    ScoredFrame(
+                        video_id,
+                        frame,
+                        float(values[row]),
+                        _most_uncertain(per_bodypart[row], snapshot),
+                        float(scores.signals["presence"][row]),
+                    )
+                )
+    return sorted(found, key=lambda frame: -frame.uncertainty)
+
+
+def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:
+    """How every snapshot does on every season that it has scored, snapshot by snapshot."""
+    labels: dict[int, dict[int, tuple[LabelledPoint, ...]]] = {}
+    for (video_id, frame), points in store.queues.labelled_points().items():
+        labels.setdefault(video_id, {})[frame] = points
+    results = []
+    for snapshot in store.scores.snapshots():
+        uncertainty: dict[str, list[FloatArray]] = {}
+        errors: dict[str, list[FloatArray]] = {}
+        seasons = dict(store.scores.scored_videos(snapshot))
+        for video_id, scores in _videos(store, snapshot, ("uncertainty",), None):
+            season = seasons[video_id]
+            uncertainty.setdefault(season, []).append(scores.signals["uncertainty"])
+            if video_id in labels:
+                poses = store.scores.of_video(video_id, snapshot, ["pose"])
+                assert poses is not None
+                errors.setdefault(season, []).extend(_errors_px(poses, labels[video_id], snapshot))
+        for season, parts in uncertainty.items():
+            values = np.concatenate(parts)
+            on_labelled = errors.get(season, [])
+            distances = np.concatenate(on_labelled) if on_labelled else np.empty(0, np.float32)
+            results.append(
+                SnapshotOnSeason(
+                    snapshot,
+                    season,
+                    frames=len(values),
+                    uncertainty=float(np.nanmean(values)) if np.isfinite(values).any() else 0.0,
+                    error_px=float(distances.mean()) if len(distances) else None,
+                    labelled_frames=len(on_labelled),
+                )
+            )
+    return results
+
+
+def truth_of(points: tuple[LabelledPoint, ...], bodyparts: tuple[str, ...]) -> FloatArray:
+    """People's points as an array (individuals, bodyparts, 2), NaN where there is none.
+
+    Points of the scene alone, which belong to no individual, are put to the first.
+    """
+    names = sorted({point.individual for point in points if point.individual}) or [""]
+    truth = np.full((len(names), len(bodyparts), 2), np.nan, np.float32)
+    for point in points:
+        if point.bodypart in bodyparts:
+            row = names.index(point.individual) if point.individual else 0
+            truth[row, bodyparts.index(point.bodypart)] = point.x_px, point.y_px
+    return truth
+
+
+def _videos(
+    store: Store, snapshot: Snapshot, signals: tuple[str, ...], season: str | None
+) -> Iterator[tuple[int, FrameScores]]:
+    for video_id, video_season in store.scores.scored_videos(snapshot):
+        if season is None or season == video_season:
+            scores = store.scores.of_video(video_id, snapshot, signals)
+            if scores is not None:
+                yield video_id, scores
+
+
+def _uncertain(scores: FrameScores, by: str) -> FloatArray:
+    """A signal turned so that more is more uncertain; an absent bodypart has no entropy."""
+    values = scores.signals[by]
+    if by == "confidence":
+        return np.asarray(1 - values, np.float32)
+    if by == "mpe" and "absent" in scores.signals:
+        return np.where(scores.signals["absent"] > 0, np.float32(np.nan), values)
+    return values
+
+
+def _most_uncertain(values: NDArray[np.float32], snapshot: Snapshot) -> str | None:
+    if values.ndim == 0 or not np.isfinite(values).any() or np.nanmax(values) <= 0:
+        return None
+    return snapshot.bodyparts[int(np.nanargmax(values))]
+
+
+def _errors_px(
+    scores: FrameScores,
+    labels: dict[int, tuple[LabelledPoint, ...]],
+    snapshot: Snapshot,
+) -> Iterator[FloatArray]:
+    """Distances of each labelled frame's points, frames without a common point left out."""
+    for row, frame in enumerate(scores.frame_indices.tolist()):
+        if frame in labels:
+            truth = truth_of(labels[frame], snapshot.bodyparts)
+            error = pose_error(scores.signals["pose"][row : row + 1], truth[None])[0]
+            if np.isfinite(error).any():
+                yield error[np.isfinite(error)]

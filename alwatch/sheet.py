@@ -1,0 +1,102 @@
+"""The frames that the pose model is least and most sure of, drawn with their score maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from alwatch.app import App
+from alwatch.errors import NothingToDoError
+from alwatch.scored import ScoredFrame
+from alwatch.scores.peaks import find_peaks
+from alwatch.web.score_sheet import SheetFrame, write_score_sheet
+
+if TYPE_CHECKING:
+    from alwatch.pose_models.process import PoseProcess
+    from alwatch.records import FloatArray, ImageArray
+
+
+def draw_score_sheet(
+    app: App, path: Path, ranked: Sequence[ScoredFrame], *, count: int, by: str
+) -> None:
+    """Draw the first and the last frames of a ranking with the current model's score maps.
+
+    Parameters
+    ----------
+    app : App
+    path : Path
+        The PNG to write.
+    ranked : sequence of ScoredFrame
+        The most uncertain first.
+    count : int
+        How many of each end.
+    by : str
+        What was ranked by, for the heading.
+
+    Raises
+    ------
+    NothingToDoError
+        The settings name no pose model.
+    PoseModelError, VideoError
+        The model or a video cannot be used any more.
+    """
+    source = app.snapshot_source
+    if source is None:
+        raise NothingToDoError(f"pose_model.kind is none in {app.settings.source}; set it.")
+    located = source.find()
+    last = list(ranked[-min(count, len(ranked)) :])[::-1]
+    with app.pose_process(located) as scorer:
+        rows = [
+            (f"{heading} by {by}", [_sheet_frame(app, scorer, frame) for frame in frames])
+            for heading, frames in (("Least sure", ranked[:count]), ("Most sure", last))
+        ]
+    write_score_sheet(path, rows, located.snapshot.bodyparts)
+
+
+def _sheet_frame(app: App, scorer: PoseProcess, frame: ScoredFrame) -> SheetFrame:
+    video = app.store.videos.by_id([frame.video_id])[frame.video_id]
+    with app.open_video()(video.path) as reader:
+        image = next(iter(reader.read(np.array([frame.frame])))).image
+    maps = _whole_frame_maps(scorer, image)
+    bodyparts = scorer.snapshot.bodyparts
+    number = bodyparts.index(frame.bodypart) if frame.bodypart else int(maps.max((1, 2)).argmin())
+    scores = scorer.score(image[None])
+    return SheetFrame(
+        image=image,
+        maps=maps,
+        pose=scores["pose"][0],
+        bodypart=number,
+        peaks=_peaks(maps[number]),
+        title=f"{video.path.stem} {frame.frame}: {frame.uncertainty:.3f}",
+    )
+
+
+def _whole_frame_maps(scorer: PoseProcess, image: ImageArray) -> FloatArray:
+    """Maps (bodyparts, rows, columns) of one frame, the highest value where there are several."""
+    bodyparts = len(scorer.snapshot.bodyparts)
+    parts = scorer.score_maps(image[None])
+    rows = max((part.values.shape[2] for part in parts), default=1)
+    columns = max((part.values.shape[3] for part in parts), default=1)
+    maps = np.zeros((bodyparts, rows, columns), np.float32)
+    for part in parts:
+        h, w = part.values.shape[2:]
+        for channel, number in enumerate(part.bodyparts.tolist()):
+            merged = part.values[:, channel].max(axis=0, initial=0)
+            maps[number, :h, :w] = np.maximum(maps[number, :h, :w], merged)
+    return maps
+
+
+def _peaks(values: FloatArray) -> FloatArray:
+    """Row, column and share of each peak, as `mpe` finds them."""
+    found = find_peaks(
+        torch.from_numpy(values), min_distance_px=2, threshold_abs=0.05, threshold_rel=0.1,
+        max_peaks=5,
+    )  # fmt: skip
+    heights = found.values.numpy()
+    there = heights > 0
+    share = heights[there] / heights[there].sum() if there.any() else heights[there]
+    return np.stack([found.rows.numpy()[there], found.columns.numpy()[there], share], axis=1)
