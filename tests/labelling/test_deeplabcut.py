@@ -274,12 +274,13 @@ def test_the_labels_of_a_project_come_back(config: Path, tmp_path: Path) -> None
 
 
 def test_a_real_project_gives_as_many_labels_as_people_made(data_dir: Path) -> None:
-    for project, count in (
-        ("flies-dlc", 913),
-        ("dlc-openfield/openfield-Pranav-2018-10-30", 116),
-        ("dlc-reaching/Reaching-Mackenzie-2018-08-30", 55),
+    for project, count, points in (
+        ("flies-dlc", 913, 1615 + 1637 + 1518 + 1589 + 1623 + 1598),
+        ("dlc-openfield/openfield-Pranav-2018-10-30", 116, 4 * 116),
+        ("dlc-reaching/Reaching-Mackenzie-2018-08-30", 55, 233),
     ):
-        assert len(DeepLabCutProject(data_dir / project / "config.yaml").read_labels()) == count
+        labels = DeepLabCutProject(data_dir / project / "config.yaml").read_labels()
+        assert (len(labels), sum(len(label.points) for label in labels)) == (count, points)
 
 
 def test_the_flies_projects_relative_paths_are_followed(data_dir: Path, tmp_path: Path) -> None:

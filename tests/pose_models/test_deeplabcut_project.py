@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alwatch.errors import SettingsError
+from alwatch.pose_models.deeplabcut_project import DeepLabCutSource
+from tests.pose_models.projects import copy_openfield
+
+
+def source(config: Path, snapshot: str = "best", **more: object) -> DeepLabCutSource:
+    settings = {"shuffle": 1, "snapshot": snapshot} | more
+    return DeepLabCutSource(config, **settings)  # type: ignore[arg-type]
+
+
+def train_folder(config: Path) -> Path:
+    return next(config.parent.glob("dlc-models-pytorch/iteration-0/*/train"))
+
+
+@pytest.fixture
+def project(data_dir: Path, tmp_path: Path) -> Path:
+    return copy_openfield(data_dir, tmp_path / "openfield")
+
+
+def test_best_is_the_best_that_deeplabcut_kept(openfield: Path) -> None:
+    located = source(openfield).find()
+    assert located.snapshot.name == "snapshot-best-100"
+    assert located.snapshot.bodyparts == ("snout", "leftear", "rightear", "tailbase")
+    assert located.snapshot.n_individuals == 1
+    assert Path(located.model["snapshots"][0]).is_file()
+
+
+def test_best_is_the_latest_where_none_was_kept(project: Path) -> None:
+    (train_folder(project) / "snapshot-best-100.pt").unlink()
+    assert source(project).find().snapshot.name == "snapshot-045"
+
+
+def test_latest_is_the_one_of_most_epochs(project: Path) -> None:
+    train = train_folder(project)
+    shutil.copy(train / "snapshot-045.pt", train / "snapshot-150.pt")
+    assert source(project, "latest").find().snapshot.name == "snapshot-150"
+
+
+@pytest.mark.parametrize("name", ["snapshot-045", "snapshot-045.pt"])
+def test_a_snapshot_can_be_named(openfield: Path, name: str) -> None:
+    assert source(openfield, name).find().snapshot.name == "snapshot-045"
+
+
+def test_two_snapshots_have_two_sums(openfield: Path) -> None:
+    sums = {source(openfield, name).find().snapshot.sha256 for name in ("best", "snapshot-045")}
+    assert len(sums) == 2
+
+
+def test_a_moved_project_has_the_same_snapshot(project: Path, tmp_path: Path) -> None:
+    before = source(project).find().snapshot
+    moved = tmp_path / "elsewhere"
+    project.parent.rename(moved)
+    for path in moved.glob("dlc-models-pytorch/**/*.yaml"):
+        path.write_text(path.read_text().replace(str(project.parent), str(moved)))
+    assert source(moved / "config.yaml").find().snapshot == before
+
+
+def test_other_weights_under_the_same_name_are_another_snapshot(project: Path) -> None:
+    source_of_project = source(project)
+    before = source_of_project.find().snapshot.sha256
+    train = train_folder(project)
+    shutil.copy(train / "snapshot-045.pt", train / "snapshot-best-100.pt")
+    assert source_of_project.find().snapshot.sha256 != before
+
+
+def test_other_preprocessing_is_another_snapshot(project: Path) -> None:
+    before = source(project).find().snapshot.sha256
+    path = train_folder(project) / "pytorch_config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["data"]["inference"]["normalize_images"] = False
+    path.write_text(yaml.safe_dump(config))
+    assert source(project).find().snapshot.sha256 != before
+
+
+def test_an_ensemble_names_all_its_snapshots(openfield: Path) -> None:
+    located = source(openfield, ensemble=("snapshot-045",)).find()
+    assert located.snapshot.name == "snapshot-best-100+snapshot-045"
+    assert len(located.model["snapshots"]) == 2
+    assert located.snapshot.sha256 != source(openfield).find().snapshot.sha256
+
+
+def test_an_unknown_snapshot_is_refused_with_those_there_are(openfield: Path) -> None:
+    with pytest.raises(SettingsError, match="snapshot-045, snapshot-best-100"):
+        source(openfield, "snapshot-7").find()
+
+
+def test_an_unknown_shuffle_is_refused_with_those_there_are(openfield: Path) -> None:
+    with pytest.raises(SettingsError, match=r"Shuffle 3 .* shuffle 1"):
+        source(openfield, shuffle=3).find()
+
+
+def test_a_project_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not there; it must be the config"):
+        source(tmp_path / "config.yaml").find()
+
+
+def test_a_folder_is_no_project(openfield: Path) -> None:
+    with pytest.raises(SettingsError, match="a folder; it must be the config"):
+        source(openfield.parent).find()
+
+
+def test_a_tensorflow_project_is_refused(project: Path) -> None:
+    shutil.rmtree(project.parent / "dlc-models-pytorch")
+    (project.parent / "dlc-models" / "iteration-0").mkdir(parents=True)
+    with pytest.raises(SettingsError, match="TensorFlow models only"):
+        source(project).find()
+
+
+def test_a_damaged_config_is_refused(project: Path) -> None:
+    project.write_text("Task: [unclosed")
+    with pytest.raises(SettingsError, match="no valid YAML"):
+        source(project).find()
+
+
+def test_a_config_that_names_no_bodyparts_is_refused(project: Path) -> None:
+    path = train_folder(project) / "pytorch_config.yaml"
+    path.write_text("method: bu\n")
+    with pytest.raises(SettingsError, match="names no bodyparts"):
+        source(project).find()
