@@ -186,3 +186,10 @@ def test_values_that_are_not_one_for_each_image_and_column_are_refused(tmp_path:
         h5.create_array(f"/{KEY}", "block0_values", np.zeros((3, 1)))
     with pytest.raises(ExportError, match=r"shape \(3, 1\) cannot stand for 3 images and 4 col"):
         labelled_frames(tmp_path, tmp_path)
+
+
+def test_numbers_that_were_stored_as_text_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "CollectedData_Ana.h5"
+    table(ROWS, index="one path").astype(str).to_hdf(file, key=KEY, mode="w", format="table")
+    with pytest.raises(ExportError, match=r"S3 values of shape \(3, 4\) cannot stand for"):
+        labelled_frames(tmp_path, tmp_path)

@@ -62,6 +62,13 @@ def test_columns_may_stand_in_any_order_and_be_of_other_kinds(tmp_path: Path) ->
     ]
 
 
+def test_a_likelihood_alone_is_no_label() -> None:
+    columns = [("Ana", "nose", c) for c in ("x", "y", "likelihood")]
+    values = np.array([[NAN, NAN, 0.9], [1.0, 2.0, NAN]])
+    read = LabelTable(["img1.png", "img2.png"], columns, values)
+    assert list(read.labelled()) == [("img2.png", (LabelledPoint("", "nose", 1.0, 2.0),))]
+
+
 def test_the_first_of_several_scorers_counts() -> None:
     columns = [(who, "nose", c) for who in ("Ana", "Bob") for c in "xy"]
     read = LabelTable(["img1.png"], columns, np.array([[1.0, 2.0, 3.0, 4.0]]))
