@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alwatch.records import FrameScores, LabelledFrame, LabelledPoint, Snapshot
+from alwatch.store import Store
+from tests.store.helpers import NOW, add_video, ingested, seen
+
+OLD = Snapshot("deeplabcut", "snapshot-050", "a" * 64, ("nose", "tail"))
+NEW = Snapshot("deeplabcut", "snapshot-100", "b" * 64, ("nose", "tail"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path) as opened:
+        opened.scores.set_current(OLD, NOW)
+        yield opened
+
+
+def scores(indices: list[int], value: float = 0.5) -> FrameScores:
+    n = len(indices)
+    return FrameScores(
+        np.array(indices, np.int64),
+        {
+            "mpe": np.full((n, 2), value, np.float32),
+            "uncertainty": np.full(n, value, np.float32),
+            "pose": np.arange(n * 6, dtype=np.float32).reshape(n, 1, 2, 3),
+        },
+    )
+
+
+def score_all(store: Store, snapshot: Snapshot) -> list[int]:
+    """Score whatever waits; the ids of the videos in the order they were taken."""
+    order = []
+    while claim := store.scores.claim(snapshot, NOW):
+        order.append(claim.video_id)
+        store.scores.finish(
+            claim.video_id, snapshot, scores(claim.frame_indices.tolist()), elapsed_s=2.0, now=NOW
+        )
+    return order
+
+
+def test_what_was_written_is_read_back(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 10, 20])
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    assert claim.frame_indices.tolist() == [0, 10, 20]
+    written = scores([0, 10, 20], 0.25)
+    store.scores.finish(video, OLD, written, elapsed_s=1.0, now=NOW)
+    read = store.scores.of_video(video, OLD)
+    assert read is not None
+    assert read.frame_indices.tolist() == [0, 10, 20]
+    assert read.signals.keys() == written.signals.keys()
+    for name, array in written.signals.items():
+        np.testing.assert_array_equal(read.signals[name], array)
+    only = store.scores.of_video(video, OLD, ["mpe"])
+    assert only is not None
+    assert list(only.signals) == ["mpe"]
+
+
+def test_every_video_is_scored_once_by_each_snapshot_and_old_scores_stay(store: Store) -> None:
+    ids = {add_video(store, f"{n}.mp4", [0, 1]) for n in range(3)}
+    assert set(score_all(store, OLD)) == ids
+    assert score_all(store, OLD) == []
+    store.scores.set_current(NEW, NOW)
+    assert store.scores.n_waiting(NEW) == 3
+    assert set(score_all(store, NEW)) == ids
+    for video in ids:
+        assert store.scores.of_video(video, OLD) is not None
+    assert store.scores.snapshots() == [OLD, NEW]
+
+
+def test_the_newest_season_is_scored_first(store: Store) -> None:
+    old = add_video(store, "old.mp4", [0], season="zz-2020")
+    store.videos.link(seen("new.mp4"), "hash-of-new", NOW + timedelta(days=200))
+    claim = store.videos.claim(NOW)
+    assert claim is not None
+    store.videos.finish(claim.video_id, ingested([0]), "aa-2021", NOW)
+    assert score_all(store, OLD) == [claim.video_id, old]
+
+
+def test_a_video_that_waits_to_be_ingested_is_not_scored(store: Store) -> None:
+    store.videos.link(seen("a.mp4"), "hash", NOW)
+    assert store.scores.claim(OLD, NOW) is None
+    assert store.scores.n_waiting(OLD) == 0
+
+
+def test_what_a_kill_interrupted_is_scored_again_with_the_attempt_counted(store: Store) -> None:
+    add_video(store, "a.mp4", [0])
+    first = store.scores.claim(OLD, NOW)
+    assert first is not None
+    assert first.attempts == 1
+    assert store.scores.claim(OLD, NOW) is None  # it is being worked on
+    assert store.scores.recover(NOW) == 1
+    again = store.scores.claim(OLD, NOW)
+    assert again is not None
+    assert again.attempts == 2
+
+
+def test_a_video_given_back_untried_has_its_attempt_back(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0])
+    store.scores.claim(OLD, NOW)
+    store.scores.set_aside(video, OLD, "ready", None, NOW, untried=True)
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    assert claim.attempts == 1
+
+
+def test_a_failed_video_is_left_alone_until_somebody_asks(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0])
+    store.scores.claim(OLD, NOW)
+    store.scores.set_aside(video, OLD, "failed", "out of memory", NOW)
+    assert store.scores.claim(OLD, NOW) is None
+    assert store.scores.failures(OLD) == [(video, "out of memory")]
+    assert store.scores.retry_failed(OLD, NOW) == 1
+    assert store.scores.claim(OLD, NOW) is not None
+
+
+def test_progress_tells_the_time_left_from_the_time_spent(store: Store) -> None:
+    for n in range(4):
+        add_video(store, f"{n}.mp4", [0, 1, 2])
+    nothing_yet = store.scores.progress(OLD)
+    assert (nothing_yet.videos_left, nothing_yet.left_s) == (4, None)
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    store.scores.finish(claim.video_id, OLD, scores([0, 1, 2]), elapsed_s=6.0, now=NOW)
+    progress = store.scores.progress(OLD)
+    assert (progress.videos_done, progress.videos_left) == (1, 3)
+    assert (progress.frames_done, progress.frames_left) == (3, 9)
+    assert progress.left_s == pytest.approx(9 * 6.0 / 3)
+
+
+def label(frame: int, x_px: float = 1.0) -> LabelledFrame:
+    points = (LabelledPoint("", "nose", x_px, 2.0),)
+    return LabelledFrame(Path("/p"), "a", frame, Path("/p/labels.csv"), points)
+
+
+def test_a_new_label_on_a_frame_never_looked_at_has_the_video_scored_again(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 10])
+    score_all(store, OLD)
+    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(10))], NOW)
+    assert store.scores.n_waiting(OLD) == 0
+    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(10)), (video, label(7))], NOW)
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    assert claim.frame_indices.tolist() == [0, 7, 10]
+
+
+def test_a_label_beyond_the_end_of_the_video_is_not_scored(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 10])
+    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(5000))], NOW)
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    assert claim.frame_indices.tolist() == [0, 10]
+
+
+def test_points_are_kept_and_follow_what_the_person_moves(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 10])
+    assert store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(10))], NOW) == (1, 0)
+    moved = [(video, label(10, x_px=99.5))]
+    assert store.queues.set_labels("deeplabcut", Path("/p"), moved, NOW) == (0, 0)
+    points = store.queues.labelled_points()
+    assert points == {(video, 10): (LabelledPoint("", "nose", 99.5, 2.0),)}
+
+
+def test_other_frames_after_ingesting_anew_are_scored_anew(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 10])
+    score_all(store, OLD)
+    store.videos.finish(video, ingested([0, 10]), "s1", NOW)
+    assert store.scores.n_waiting(OLD) == 0  # the same frames: only the vectors are new
+    store.videos.finish(video, ingested([0, 5, 10]), "s1", NOW)
+    assert store.scores.n_waiting(OLD) == 1
+
+
+def test_the_current_snapshot_and_its_problem_are_remembered(store: Store) -> None:
+    assert store.scores.set_current(OLD, NOW) is False
+    assert store.scores.set_current(NEW, NOW) is True
+    store.scores.set_problem("no such interpreter", NOW)
+    assert store.scores.current().snapshot == NEW
+    assert store.scores.current().problem == "no such interpreter"
+    store.scores.set_current(NEW, NOW)
+    assert store.scores.current().problem is None
+
+
+def test_an_archive_without_a_pose_model_has_none(tmp_path: Path) -> None:
+    with Store(tmp_path / "other") as store:
+        assert store.scores.current().snapshot is None
+        assert store.scores.snapshots() == []
