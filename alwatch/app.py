@@ -50,6 +50,7 @@ SOFTWARE = f"alwatch {__version__}"
 PARTS: dict[str, dict[str, str]] = {
     "embedder": {
         "hog": "alwatch.embedders.hog:HogEmbedder",
+        "pose": "alwatch.pose_models.embedder:PoseEmbedder",
         "alexnet": "alwatch.embedders.networks:AlexNetEmbedder",
         "dino_vits16": "alwatch.embedders.networks:DinoEmbedder",
         "dino_vits8": "alwatch.embedders.networks:DinoEmbedder",
@@ -168,6 +169,7 @@ class App:
             "weights": embedding.weights,
             "weights_sha256": embedding.weights_sha256,
             "device": embedding.device,
+            "open_scorer": self._scorer_with_features,
         }
         return cast("Embedder", part(**{name: given[name] for name in given if name in takes}))
 
@@ -226,6 +228,15 @@ class App:
             "SnapshotSource",
             part(model.project, **{name: given[name] for name in given if name in takes}),
         )
+
+    def _scorer_with_features(self) -> PoseProcess:
+        source = self.snapshot_source
+        if source is None:
+            raise SettingsError(
+                f"embedding.model is pose, but pose_model.kind is none in {self.settings.source}; "
+                "set pose_model, or choose another embedding.model."
+            )
+        return self.pose_process(source.find(), wants=frozenset({"features"}))
 
     def pose_process(
         self,

@@ -371,7 +371,7 @@ def test_a_state_folder_that_only_leads_into_an_archive_is_a_fault(
         ),
         ("season: {from_: path}", "season.from_ is not a setting; did you mean season.from?"),
         ("source: x", "source is not a setting; the settings there are state_dir, archive, "
-         "season, sampling, embedding, decoding, queue, exports."),
+         "season, sampling, embedding, decoding, pose_model, queue, exports, labels."),
         ("queue: {<<: {budget: 3}}", 'queue["<<"] is not a setting; the settings there are budget, '
          "strategy, seed, per_video_max, min_gap_s, near_duplicate_quantile, audit_share."),
     ],

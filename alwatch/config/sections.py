@@ -234,7 +234,8 @@ class Embedding(Section):
     model: Text = Field(
         default="hog",
         description="hog needs no weights; the networks are alexnet, dino_vits16, dino_vits8, "
-        "dino_vitb16, dino_vitb8, dinov2_vits14, dinov2_vitb14, dinov3_vits16 and dinov3_vitb16.",
+        "dino_vitb16, dino_vitb8, dinov2_vits14, dinov2_vitb14, dinov3_vits16 and dinov3_vitb16. "
+        "pose is the backbone of pose_model: the whole frame, and around the bodyparts.",
     )
     weights: File | None = Field(
         default=None,
