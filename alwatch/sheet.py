@@ -16,8 +16,8 @@ from alwatch.scores.peaks import find_peaks
 from alwatch.web.score_sheet import SheetFrame, write_score_sheet
 
 if TYPE_CHECKING:
-    from alwatch.pose_models.process import PoseProcess
-    from alwatch.records import FloatArray, ImageArray
+    from alwatch.pose_models.process import FrameMaps, PoseProcess
+    from alwatch.records import FloatArray
 
 
 def draw_score_sheet(
@@ -61,13 +61,15 @@ def _sheet_frame(app: App, scorer: PoseProcess, frame: ScoredFrame) -> SheetFram
     video = app.store.videos.by_id([frame.video_id])[frame.video_id]
     with app.open_video()(video.path) as reader:
         image = next(iter(reader.read(np.array([frame.frame])))).image
-    maps = _whole_frame_maps(scorer, image)
     bodyparts = scorer.snapshot.bodyparts
+    parts = scorer.score_maps(image[None])
+    maps = _merged_maps(parts, len(bodyparts))
     number = bodyparts.index(frame.bodypart) if frame.bodypart else int(maps.max((1, 2)).argmin())
     scores = scorer.score(image[None])
     return SheetFrame(
         image=image,
         maps=maps,
+        maps_fit_image=not any(part.of_crops for part in parts),
         pose=scores["pose"][0],
         bodypart=number,
         peaks=_peaks(maps[number]),
@@ -75,10 +77,8 @@ def _sheet_frame(app: App, scorer: PoseProcess, frame: ScoredFrame) -> SheetFram
     )
 
 
-def _whole_frame_maps(scorer: PoseProcess, image: ImageArray) -> FloatArray:
+def _merged_maps(parts: Sequence[FrameMaps], bodyparts: int) -> FloatArray:
     """Maps (bodyparts, rows, columns) of one frame, the highest value where there are several."""
-    bodyparts = len(scorer.snapshot.bodyparts)
-    parts = scorer.score_maps(image[None])
     rows = max((part.values.shape[2] for part in parts), default=1)
     columns = max((part.values.shape[3] for part in parts), default=1)
     maps = np.zeros((bodyparts, rows, columns), np.float32)

@@ -29,9 +29,9 @@ _BODYPART_HEAD = "bodypart"
 class DeepLabCutModel:
     """One snapshot of a DeepLabCut 3 project.
 
-    Heads and what makes score maps of their outputs: heat maps (default and top-down) are linear
-    or, where the head's predictor says so, logits; DLCRNet with part affinity fields and DEKR
-    give logits; RTMPose gives two distributions, over columns and over rows.
+    Heads and what makes score maps of their outputs: heat maps (default, top-down, DEKR) are
+    linear, or logits where the head's predictor says so; DLCRNet with part affinity fields
+    gives logits; RTMPose gives two distributions, over columns and over rows.
 
     Parameters
     ----------
@@ -68,6 +68,7 @@ class DeepLabCutModel:
         self._runner = utils.get_pose_inference_runner(
             model_config, snapshot, device=chosen, inference_cfg=_EAGER
         )
+        self._is_top_down = method is Task.TOP_DOWN
         self._detector = None
         if detector is not None:
             self._detector = utils.get_detector_inference_runner(
@@ -100,6 +101,7 @@ class DeepLabCutModel:
             poses=self._poses(predicted),
             features=torch.cat(seen.features) if seen.features else None,
             features_frame=owner if seen.features else None,
+            of_crops=self._is_top_down,
         )
 
     def _maps(
@@ -111,14 +113,15 @@ class DeepLabCutModel:
             shared = name == _BODYPART_HEAD
             low, high = (0, self._n_shared) if shared else (self._n_shared, len(self.bodyparts))
             numbers = np.arange(low, high)
-            one_animal = self._detector is not None or not shared
+            one_animal = self._is_top_down or not shared
             head = self._runner.model.heads[name]
-            for values in _score_maps(head, batches):
+            for values, min_distance in _score_maps(head, batches):
                 yield ScoreMaps(
                     values[:, : len(numbers)],  # DEKR adds a map of the animals' centres
                     owner,
                     numbers,
                     n_expected=1 if one_animal else self._n_individuals,
+                    min_distance=min_distance,
                 )
 
     def _poses(self, predicted: list[dict[str, Any]]) -> NDArray[np.float32]:
@@ -182,16 +185,22 @@ class _Taps:
         return take
 
 
-def _score_maps(head: Any, batches: list[dict[str, Tensor]]) -> list[Tensor]:
-    """Score maps (m, k, h, w) of a head's raw outputs; two where it has one for each axis."""
+def _score_maps(head: Any, batches: list[dict[str, Tensor]]) -> list[tuple[Tensor, int]]:
+    """Score maps (m, k, h, w) of a head's raw outputs and the least distance of their peaks.
+
+    There are two where the head gives one for each axis.
+    """
     predictor = head.predictor
     if "heatmap" in batches[0]:
         maps = torch.cat([batch["heatmap"] for batch in batches])
-        return [maps.sigmoid() if predictor.apply_sigmoid else maps.clamp(min=0)]
+        return [(maps.sigmoid() if predictor.apply_sigmoid else maps.clamp(min=0), 2)]
     if "x" in batches[0] and "y" in batches[0]:
         along_x = torch.cat([batch["x"] for batch in batches])
         along_y = torch.cat([batch["y"] for batch in batches])
-        return [_axis_map(along_x, predictor, 0), _axis_map(along_y, predictor, 1)]
+        return [
+            (_axis_map(values, predictor, axis), max(2, round(2 * float(predictor.sigma[axis]))))
+            for axis, values in enumerate((along_x, along_y))
+        ]
     raise SettingsError(
         f"A head of this model gives {', '.join(batches[0])}; score maps can be read from "
         "`heatmap`, or from `x` and `y`. Use a model with heat maps or RTMPose."

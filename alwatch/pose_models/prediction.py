@@ -30,12 +30,15 @@ class ScoreMaps:
         Which of the model's bodyparts each channel is of.
     n_expected : int
         How many animals one map may show.
+    min_distance : int
+        Cells between two peaks at least, about two sigmas of the blobs that it was trained on.
     """
 
     values: Tensor
     frame: NDArray[np.int64]
     bodyparts: NDArray[np.int64]
     n_expected: int = 1
+    min_distance: int = 2
 
     def __post_init__(self) -> None:
         if self.values.ndim != 4:
@@ -63,6 +66,8 @@ class Prediction:
         The backbone's last feature map.
     features_frame : int64 array of shape (m,), optional
         Which frame each feature map is of.
+    of_crops : bool
+        Whether maps and features are of crops around the animals, not of whole frames.
     learned_loss : float32 array of shape (n,), optional
         The error that the model itself predicts, where it has such an output.
     """
@@ -71,6 +76,7 @@ class Prediction:
     poses: NDArray[np.float32]
     features: Tensor | None = None
     features_frame: NDArray[np.int64] | None = None
+    of_crops: bool = False
     learned_loss: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:

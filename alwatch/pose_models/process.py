@@ -68,11 +68,15 @@ class WorkerRules:
 
 @dataclass(frozen=True, slots=True)
 class FrameMaps:
-    """Score maps (m, k, h, w) with the frame of each and the bodypart of each channel."""
+    """Score maps (m, k, h, w) with the frame of each and the bodypart of each channel.
+
+    `of_crops` says that they are of crops around the animals, not of whole frames.
+    """
 
     values: FloatArray
     frame: IntArray
     bodyparts: IntArray
+    of_crops: bool
 
 
 class PoseProcess:
@@ -220,6 +224,7 @@ class PoseProcess:
                     _arrays(answer)["values"],
                     np.array(answer.fields["frame"], np.int64),
                     np.array(answer.fields["bodyparts"], np.int64),
+                    answer.fields["of_crops"],
                 )
                 for answer in self._ask("maps", frames)
             ]

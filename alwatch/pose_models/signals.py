@@ -35,7 +35,7 @@ def signals_of(prediction: Prediction) -> dict[str, FloatArray]:
     softmax = np.zeros((n, n_bodyparts), np.float32)
     absent = np.ones((n, n_bodyparts), np.float32)
     for maps in prediction.maps:
-        found = mpe(maps.values, n_expected=maps.n_expected)
+        found = mpe(maps.values, min_distance_px=maps.min_distance, n_expected=maps.n_expected)
         _merge(entropy, maps, found.entropy, np.maximum)
         _merge(softmax, maps, mpe_softmax(maps.values), np.maximum)
         _merge(absent, maps, found.absent, np.minimum)
@@ -74,7 +74,7 @@ def feature_vectors(prediction: Prediction, frame_size_px: tuple[int, int]) -> F
     if features is None or owner is None:
         return None
     n = len(prediction.poses)
-    if np.array_equal(owner, np.arange(n)):
+    if not prediction.of_crops:
         best = _best_animal(prediction.poses)
         return _to_numpy(
             bodypart_vector(features, best[..., :2], best[..., 2], frame_size_px=frame_size_px)

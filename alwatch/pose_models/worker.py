@@ -139,6 +139,7 @@ def _send_maps(answers: Answers, prediction: Prediction) -> None:
             {"values": maps.values.float().cpu().numpy()},
             frame=maps.frame.tolist(),
             bodyparts=maps.bodyparts.tolist(),
+            of_crops=prediction.of_crops,
             n=0,
         )
 

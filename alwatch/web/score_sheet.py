@@ -32,7 +32,9 @@ class SheetFrame:
     ----------
     image : RGB uint8 array of shape (h, w, 3)
     maps : float array of shape (bodyparts, rows, columns)
-        Score maps of the whole frame; bodyparts without one are all zeros.
+        Score maps; bodyparts without one are all zeros.
+    maps_fit_image : bool
+        Whether the maps are of the whole frame, so that they can be laid over it.
     pose : float array of shape (individuals, bodyparts, 3)
     bodypart : int
         The one whose map is drawn beside the frame.
@@ -43,6 +45,7 @@ class SheetFrame:
 
     image: ImageArray
     maps: FloatArray
+    maps_fit_image: bool
     pose: FloatArray
     bodypart: int
     peaks: FloatArray
@@ -89,7 +92,7 @@ def _pair(frame: SheetFrame, bodyparts: Sequence[str]) -> ImageArray:
     height = max(1, round(_TILE_PX * frame.image.shape[0] / frame.image.shape[1]))
     size = (_TILE_PX, height)
     picture = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    for number, values in enumerate(frame.maps):
+    for number, values in enumerate(frame.maps if frame.maps_fit_image else ()):
         heat = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR).clip(0, 1)[..., None]
         colour = np.array(_COLOURS[number % len(_COLOURS)], np.float32)
         picture = picture * (1 - 0.6 * heat) + colour * 0.6 * heat
