@@ -17,6 +17,7 @@ import numpy as np
 from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
 from alwatch.protocols import LabellingTool, OpenVideo
 from alwatch.records import EmbedderIdentity, Exported, FileSignature, Queue, QueuedVideo
+from alwatch.scored import doubts
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
 from alwatch.strategies.pool import Limits, Pool
@@ -88,18 +89,22 @@ def make_queue(
             f"Season {season!r} has nothing left to queue: all of its {len(frames.video_ids)} "
             f"frames are labelled, queued, or too like one that is."
         )
+    chosen = [(by_content[pool.video[row]], int(pool.frame[row])) for row in picks.rows.tolist()]
+    doubted = doubts(store, chosen)
+    snapshot = store.scores.current().snapshot
     return store.queues.add(
         season=season,
         strategy=strategy,
         seed=seed,
         budget=budget,
         picks=[
-            (by_content[pool.video[row]], int(pool.frame[row]), float(score), reason)
-            for row, score, reason in zip(picks.rows, picks.scores, picks.reasons, strict=True)
+            (*frame, float(score), "; ".join([reason, *filter(None, [doubted.get(frame)])]))
+            for frame, score, reason in zip(chosen, picks.scores, picks.reasons, strict=True)
         ],
         manifest={
             "software": software,
             "embedder": asdict(embedder),
+            "snapshot": snapshot and snapshot.sha256,
             "limits": asdict(limits),
             "pool_frames": len(pool.video),
             "taken_frames": len(pool.taken_video),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,37 @@ def ranked_frames(
                     )
                 )
     return sorted(found, key=lambda frame: -frame.uncertainty)
+
+
+def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """What the current snapshot is least sure of in some frames, in words for a queue's reasons.
+
+    Parameters
+    ----------
+    store : Store
+    frames : iterable of (video id, frame index)
+        Those that are not scored are left out of the answer.
+    """
+    snapshot = store.scores.current().snapshot
+    if snapshot is None:
+        return {}
+    wanted: dict[int, list[int]] = {}
+    for video_id, frame in frames:
+        wanted.setdefault(video_id, []).append(frame)
+    told = {}
+    for video_id, indices in wanted.items():
+        scores = store.scores.of_video(video_id, snapshot, ("mpe", "absent"))
+        if scores is None:
+            continue
+        entropy = _uncertain(scores, "mpe")
+        for row in np.flatnonzero(np.isin(scores.frame_indices, indices)).tolist():
+            bodypart = _most_uncertain(entropy[row], snapshot)
+            frame = int(scores.frame_indices[row])
+            if bodypart is not None:
+                told[video_id, frame] = f"unsure of {bodypart} (MPE {np.nanmax(entropy[row]):.2f})"
+            elif scores.signals["absent"][row].all():
+                told[video_id, frame] = "no bodypart found"
+    return told
 
 
 def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:

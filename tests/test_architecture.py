@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ingest": {"records", "errors", "store", "protocols"},
     "scoring": {"records", "errors", "store", "protocols", "scores"},
     "scored": {"records", "store", "scores"},
-    "rounds": {"records", "errors", "store", "protocols", "strategies"},
+    "rounds": {"records", "errors", "store", "protocols", "strategies", "scored"},
     "web": {"records", "errors"},
     "app": {
         "records", "errors", "config", "protocols", "store", "index", "seasons", "season_rules",
