@@ -176,7 +176,8 @@ class Snapshot:
     """One version of the pose model; a score means something only together with it.
 
     `sha256` covers its weights and configuration; `name` is for people. `bodyparts` are in the
-    order of the poses, for at most `n_individuals` animals in a frame.
+    order of the poses, for at most `n_individuals` animals in a frame; the last `n_unique` of
+    them are the scene's, and belong to no animal.
     """
 
     kind: str
@@ -184,6 +185,7 @@ class Snapshot:
     sha256: str
     bodyparts: tuple[str, ...]
     n_individuals: int = 1
+    n_unique: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from alwatch.records import FrameScores, LabelledPoint, Snapshot
 from alwatch.scores.mpe import aggregate
-from alwatch.scores.pose_signals import pose_error
+from alwatch.scores.pose_signals import pose_error, with_scene_apart
 from alwatch.store import Store
 
 if TYPE_CHECKING:
@@ -197,6 +197,7 @@ def _errors_px(
     for row, frame in enumerate(scores.frame_indices.tolist()):
         if frame in labels:
             truth = truth_of(labels[frame], snapshot.bodyparts)
-            error = pose_error(scores.signals["pose"][row : row + 1], truth[None])[0]
+            pose = scores.signals["pose"][row : row + 1]
+            error = with_scene_apart(pose_error, pose, truth[None], n_unique=snapshot.n_unique)[0]
             if np.isfinite(error).any():
                 yield error[np.isfinite(error)]

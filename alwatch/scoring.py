@@ -28,7 +28,7 @@ from alwatch.errors import (
 )
 from alwatch.protocols import OpenVideo, PoseScorer, SnapshotSource
 from alwatch.records import FileSignature, Frame, FrameScores, LocatedSnapshot, Outcome, Snapshot
-from alwatch.scores.pose_signals import pose_disagreement
+from alwatch.scores.pose_signals import pose_disagreement, with_scene_apart
 from alwatch.store import Store
 from alwatch.store.scores import ScoringClaim
 
@@ -151,7 +151,9 @@ class Scoring:
         found = np.concatenate(came)
         signals = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         if self._with_change:
-            signals["change"] = _change_to_next(found, signals["pose"])
+            signals["change"] = _change_to_next(
+                found, signals["pose"], self._scorer.snapshot.n_unique
+            )
         rows = np.isin(found, wanted)
         return FrameScores(found[rows], {name: array[rows] for name, array in signals.items()})
 
@@ -281,12 +283,14 @@ def _is_unchanged(claim: ScoringClaim) -> bool:
         return False
 
 
-def _change_to_next(indices: IntArray, poses: FloatArray) -> FloatArray:
+def _change_to_next(indices: IntArray, poses: FloatArray, n_unique: int) -> FloatArray:
     """Disagreement (n, k) with the pose of the next frame; NaN where that was not scored."""
     change = np.full((len(indices), poses.shape[2]), np.nan, np.float32)
     has_next = np.flatnonzero(indices[1:] == indices[:-1] + 1)
     if len(has_next):
-        change[has_next] = pose_disagreement(poses[has_next], poses[has_next + 1])
+        change[has_next] = with_scene_apart(
+            pose_disagreement, poses[has_next], poses[has_next + 1], n_unique=n_unique
+        )
     return change
 
 

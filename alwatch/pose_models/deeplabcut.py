@@ -99,6 +99,7 @@ class DeepLabCutModel:
         return Prediction(
             maps=tuple(self._maps(seen.heads, owner)),
             poses=self._poses(predicted),
+            n_unique=len(self.bodyparts) - self._n_shared,
             features=torch.cat(seen.features) if seen.features else None,
             features_frame=owner if seen.features else None,
             of_crops=self._is_top_down,

@@ -76,7 +76,8 @@ class DeepLabCutSource:
         weights = [chosen, *others, *([detector] if detector else [])]
         metadata = config.get("metadata") or {}
         try:
-            bodyparts = (*metadata["bodyparts"], *(metadata.get("unique_bodyparts") or ()))
+            unique = tuple(metadata.get("unique_bodyparts") or ())
+            bodyparts = (*metadata["bodyparts"], *unique)
             n_individuals = len(metadata["individuals"])
         except (KeyError, TypeError):
             raise SettingsError(
@@ -89,6 +90,7 @@ class DeepLabCutSource:
             sha256=self._files.sha256([file.path for file in weights], also=_recipe(config)),
             bodyparts=tuple(str(name) for name in bodyparts),
             n_individuals=n_individuals,
+            n_unique=len(unique),
         )
         return LocatedSnapshot(
             snapshot,

@@ -62,6 +62,9 @@ class Prediction:
     poses : float32 array of shape (n, individuals, bodyparts, 3)
         x and y in pixels of the frame (0 is the middle of the first pixel, as in the package
         that the model is from), and the likelihood; NaN where nothing was found.
+    n_unique : int
+        How many of the bodyparts, the last ones, are the scene's; they lie with the first
+        individual.
     features : float tensor of shape (m, c, h, w), optional
         The backbone's last feature map.
     features_frame : int64 array of shape (m,), optional
@@ -74,6 +77,7 @@ class Prediction:
 
     maps: tuple[ScoreMaps, ...]
     poses: NDArray[np.float32]
+    n_unique: int = 0
     features: Tensor | None = None
     features_frame: NDArray[np.int64] | None = None
     of_crops: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from alwatch.pose_models.prediction import Prediction, ScoreMaps
 from alwatch.scores.bodypart_tokens import bodypart_vector
 from alwatch.scores.mpe import aggregate, mpe, mpe_softmax
-from alwatch.scores.pose_signals import confidence, ensemble_variance, pose_disagreement, presence
+from alwatch.scores.pose_signals import confidence, presence, with_scene_apart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +38,7 @@ def signals_of(prediction: Prediction) -> dict[str, FloatArray]:
         _merge(entropy, maps, found.entropy, np.maximum)
         _merge(softmax, maps, mpe_softmax(maps.values), np.maximum)
         _merge(absent, maps, found.absent, np.minimum)
-    certain = confidence(prediction.poses)
+    certain = with_scene_apart(confidence, prediction.poses, n_unique=prediction.n_unique)
     signals = {
         "pose": prediction.poses,
         "mpe": entropy,
@@ -52,16 +51,6 @@ def signals_of(prediction: Prediction) -> dict[str, FloatArray]:
     if prediction.learned_loss is not None:
         signals["learned_loss"] = prediction.learned_loss
     return {name: np.asarray(values, np.float32) for name, values in signals.items()}
-
-
-def flip_signal(poses: FloatArray, flipped_back: FloatArray) -> FloatArray:
-    """Disagreement (n, k) between the poses of frames and those of their mirror images."""
-    return np.asarray(pose_disagreement(poses, flipped_back), np.float32)
-
-
-def ensemble_signal(poses: Sequence[FloatArray]) -> FloatArray:
-    """Disagreement (n, k) between the poses that several snapshots see."""
-    return np.asarray(ensemble_variance(np.stack(poses)), np.float32)
 
 
 def feature_vectors(prediction: Prediction, frame_size_px: tuple[int, int]) -> FloatArray | None:

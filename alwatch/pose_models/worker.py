@@ -20,13 +20,14 @@ import torch
 from alwatch.child import Answers, requests
 from alwatch.errors import AlwatchError, SettingsError
 from alwatch.pose_models.prediction import PoseModel, Prediction
-from alwatch.pose_models.signals import (
-    ensemble_signal,
-    feature_vectors,
-    flip_signal,
-    signals_of,
+from alwatch.pose_models.signals import feature_vectors, signals_of
+from alwatch.scores.pose_signals import (
+    ensemble_variance,
+    flipped_poses,
+    pose_disagreement,
+    swap_pairs,
+    with_scene_apart,
 )
-from alwatch.scores.pose_signals import flipped_poses, swap_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,12 +109,17 @@ class _Worker:
             first, *others = [model.predict(frames, batch_size) for model in self._models]
             signals = signals_of(first)
             if others:
-                signals["ensemble"] = ensemble_signal([first.poses, *(o.poses for o in others)])
+                seen = np.stack([first.poses, *(other.poses for other in others)])
+                signals["ensemble"] = with_scene_apart(
+                    ensemble_variance, seen, n_unique=first.n_unique
+                )
             if "flip" in self._wants:
                 mirrored = np.ascontiguousarray(frames[:, :, ::-1])
-                seen = self._models[0].predict(mirrored, batch_size).poses
-                back = flipped_poses(seen, frames.shape[2], self._swaps)
-                signals["flip"] = flip_signal(first.poses, back)
+                mirror_image = self._models[0].predict(mirrored, batch_size).poses
+                back = flipped_poses(mirror_image, frames.shape[2], self._swaps)
+                signals["flip"] = with_scene_apart(
+                    pose_disagreement, first.poses, back, n_unique=first.n_unique
+                )
             if "features" in self._wants:
                 vectors = feature_vectors(first, (frames.shape[1], frames.shape[2]))
                 if vectors is None:

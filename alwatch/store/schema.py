@@ -158,10 +158,19 @@ def m002_scores_of_pose_models(db: Database) -> None:
             "sha256": str,
             "bodyparts": str,
             "n_individuals": int,
+            "n_unique": int,
             "first_seen_at": str,
         },
         pk="id",
-        not_null={"kind", "name", "sha256", "bodyparts", "n_individuals", "first_seen_at"},
+        not_null={
+            "kind",
+            "name",
+            "sha256",
+            "bodyparts",
+            "n_individuals",
+            "n_unique",
+            "first_seen_at",
+        },
     )
     db.table("snapshots").create_index(["kind", "sha256"], unique=True)
     # One row: which snapshot is current, and what keeps it from scoring, if anything does.

@@ -74,7 +74,7 @@ class Scores:
         with self._connection.write() as db:
             db.execute(
                 "INSERT INTO snapshots (kind, name, sha256, bodyparts, n_individuals, "
-                "first_seen_at) VALUES (?, ?, ?, ?, ?, ?) "
+                "n_unique, first_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (kind, sha256) DO UPDATE SET name = excluded.name",
                 [
                     snapshot.kind,
@@ -82,6 +82,7 @@ class Scores:
                     snapshot.sha256,
                     json.dumps(snapshot.bodyparts),
                     snapshot.n_individuals,
+                    snapshot.n_unique,
                     to_text(now),
                 ],
             )
@@ -348,4 +349,5 @@ def _snapshot(row: Any) -> Snapshot:
         sha256=row["sha256"],
         bodyparts=tuple(json.loads(row["bodyparts"])),
         n_individuals=row["n_individuals"],
+        n_unique=row["n_unique"],
     )
