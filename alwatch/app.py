@@ -406,33 +406,47 @@ class App:
         return snapshots_on_seasons(self.store)
 
     def ranked_frames(self, by: str, season: str | None) -> list[ScoredFrame]:
-        """Scored frames, the most uncertain first.
+        """Frames by a score, the first one first to be looked at.
+
+        Parameters
+        ----------
+        by : str
+            A signal of the pose model, `novelty` or `influence`.
+        season : str, optional
+            Only this season.
 
         Raises
         ------
         SettingsError
             There is no such season.
         NothingToDoError
-            Nothing has been scored, or not by this signal.
+            Nothing has that score.
         """
-        from alwatch.scored import ranked_frames
+        from alwatch.scored import influential_frames, novel_frames, ranked_frames
 
+        seasons = [counts.season for counts in self.store.pools.season_counts()]
+        if season is not None and season not in seasons:
+            raise SettingsError(
+                f"--season is {season!r}; seasons that exist: {', '.join(seasons) or 'none'}."
+            )
+        if by == "influence":
+            return influential_frames(self.store, self.embedded_with(), season=season)
         current = self.store.scores.current().snapshot
         if current is None:
             raise NothingToDoError(
                 "Frames were to be ranked by the pose model, but none has scored yet; set "
                 f"pose_model in {self.settings.source} and let `alwatch score` work first."
             )
-        seasons = [counts.season for counts in self.store.pools.season_counts()]
-        if season is not None and season not in seasons:
-            raise SettingsError(
-                f"--season is {season!r}; seasons that exist: {', '.join(seasons) or 'none'}."
-            )
+        if by == "novelty":
+            try:
+                return novel_frames(self.store, current, season=season)
+            except ValueError as error:
+                raise NothingToDoError(str(error)) from None
         found = ranked_frames(self.store, current, by=by, season=season)
         if not found:
             raise NothingToDoError(
-                f"Nothing is scored by {by} yet with {current.name}; let `alwatch score` work "
-                "first, and see whether the settings ask for that signal (pose_model)."
+                f"No frame is scored by {by} with {current.name}; let `alwatch score` work "
+                "first, and see whether pose_model in the settings asks for that signal."
             )
         return found
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _SEASON_COLUMNS = ["season", "videos", "frames", "labelled", "queued"]
 _QUEUE_COLUMNS = ["queue", "season", "strategy", "frames", "labelled", "exported_to"]
 
-_SIGNALS = ["mpe", "mpe_softmax", "confidence", "flip", "change", "ensemble", "learned_loss"]
+_RANKINGS = ["mpe", "mpe_softmax", "confidence", "flip", "change", "ensemble", "learned_loss",
+             "novelty", "influence"]  # fmt: skip
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
@@ -189,7 +190,7 @@ def ingest(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> No
 @click.option("--season", metavar="SEASON", help="Of this season only, for --top.")
 @click.option(
     "--by",
-    type=click.Choice(_SIGNALS),
+    type=click.Choice(_RANKINGS),
     default="mpe",
     show_default=True,
     help="What --top goes by.",
@@ -198,7 +199,7 @@ def ingest(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> No
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.png",
-    help="Draw the N most and the N least uncertain frames with their score maps.",
+    help="Draw the N first and the N last of that list with their score maps.",
 )
 @json_option
 @click.pass_context
@@ -235,7 +236,7 @@ def score(
     if as_json:
         _print_json({"scoring": summary.as_dict() if summary else None, "frames": rows})
     elif rows:
-        _print_table(rows, ["uncertainty", "bodypart", "presence", "frame", "video"])
+        _print_table(rows, ["score", "bodypart", "presence", "frame", "video"])
     context.exit(int(summary is not None and bool(summary.failed)))
 
 
@@ -459,7 +460,7 @@ def _ranked_rows(app: App, ranked: Sequence[ScoredFrame]) -> list[dict[str, Any]
         {
             "video": str(videos[frame.video_id].path),
             "frame": frame.frame,
-            "uncertainty": round(frame.uncertainty, 4),
+            "score": round(frame.score, 4),
             "bodypart": frame.bodypart,
             "presence": round(frame.presence, 4),
         }

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alwatch.records import FrameScores, LabelledPoint, Snapshot
+from alwatch.records import EmbedderIdentity, FrameScores, LabelledPoint, Snapshot
+from alwatch.scores.influence import influence
 from alwatch.scores.mpe import aggregate
+from alwatch.scores.pose_novelty import PoseNovelty
 from alwatch.scores.pose_signals import pose_error, with_scene_apart
 from alwatch.store import Store
 
@@ -24,11 +26,11 @@ SIGNALS = ("mpe", "mpe_softmax", "confidence", "flip", "change", "ensemble", "le
 
 @dataclass(frozen=True, slots=True)
 class ScoredFrame:
-    """One frame with how uncertain it is, and the bodypart that is the most so, if any is."""
+    """One frame with its score; the bodypart that has most part in it, if one has."""
 
     video_id: int
     frame: int
-    uncertainty: float
+    score: float
     bodypart: str | None
     presence: float
 
@@ -80,7 +82,56 @@ def ranked_frames(
                         float(scores.signals["presence"][row]),
                     )
                 )
-    return sorted(found, key=lambda frame: -frame.uncertainty)
+    return sorted(found, key=lambda frame: -frame.score)
+
+
+def novel_frames(
+    store: Store, snapshot: Snapshot, *, season: str | None = None
+) -> list[ScoredFrame]:
+    """Scored frames by how unlike the labelled poses theirs are, the most novel first.
+
+    The score is the surprise of the most novel animal: 1 is usual. Frames that show too few
+    bodyparts surely are left out, and so are labelled ones.
+
+    Raises
+    ------
+    ValueError
+        Too few labels to say what is usual.
+    """
+    labels = store.queues.labelled_points()
+    truths = [truth_of(points, snapshot.bodyparts) for points in labels.values()]
+    animals = max((len(truth) for truth in truths), default=1)
+    n_animals_parts = len(snapshot.bodyparts) - snapshot.n_unique
+    known = np.full((len(truths), animals, n_animals_parts, 3), np.nan)
+    for row, truth in enumerate(truths):
+        known[row, : len(truth), :, :2] = truth[:, :n_animals_parts]
+    known[..., 2] = np.where(np.isfinite(known[..., 0]), 1.0, np.nan)
+    usual = PoseNovelty.fit(known, np.array([video_id for video_id, _ in labels], np.int64))
+    found = []
+    for video_id, scores in _videos(store, snapshot, ("pose", "presence"), season):
+        surprise = usual.score(scores.signals["pose"][:, :, :n_animals_parts]).surprise
+        of_frame = np.fmax.reduce(surprise, axis=1)
+        for row in np.flatnonzero(np.isfinite(of_frame)).tolist():
+            frame = int(scores.frame_indices[row])
+            if (video_id, frame) not in labels:
+                there = float(scores.signals["presence"][row])
+                found.append(ScoredFrame(video_id, frame, float(of_frame[row]), None, there))
+    return sorted(found, key=lambda frame: -frame.score)
+
+
+def influential_frames(
+    store: Store, embedder: EmbedderIdentity, *, season: str | None = None
+) -> list[ScoredFrame]:
+    """Frames by how much they resemble all others, the most influential first."""
+    frames = store.pools.season_frames(embedder, season)
+    values = influence(frames.vectors)
+    order = np.argsort(-values, kind="stable")
+    return [
+        ScoredFrame(
+            int(frames.video_ids[row]), int(frames.frame_indices[row]), float(values[row]), None, 1
+        )
+        for row in order
+    ]
 
 
 def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:

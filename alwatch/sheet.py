@@ -52,7 +52,7 @@ def draw_score_sheet(
     with app.pose_process(located) as scorer:
         rows = [
             (f"{heading} by {by}", [_sheet_frame(app, scorer, frame) for frame in frames])
-            for heading, frames in (("Least sure", ranked[:count]), ("Most sure", last))
+            for heading, frames in (("Highest", ranked[:count]), ("Lowest", last))
         ]
     write_score_sheet(path, rows, located.snapshot.bodyparts)
 
@@ -73,7 +73,7 @@ def _sheet_frame(app: App, scorer: PoseProcess, frame: ScoredFrame) -> SheetFram
         pose=scores["pose"][0],
         bodypart=number,
         peaks=_peaks(maps[number]),
-        title=f"{video.path.stem} {frame.frame}: {frame.uncertainty:.3f}",
+        title=f"{video.path.stem} {frame.frame}: {frame.score:.3f}",
     )
 
 
