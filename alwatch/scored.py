@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alwatch.records import EmbedderIdentity, FrameScores, LabelledPoint, Snapshot
+from alwatch.scores.aggregation import aggregate
 from alwatch.scores.influence import influence
-from alwatch.scores.mpe import aggregate
 from alwatch.scores.pose_novelty import PoseNovelty
 from alwatch.scores.pose_signals import pose_error, with_scene_apart
 from alwatch.store import Store

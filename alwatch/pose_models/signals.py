@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alwatch.pose_models.prediction import Prediction, ScoreMaps
+from alwatch.scores.aggregation import aggregate
 from alwatch.scores.bodypart_tokens import bodypart_vector
-from alwatch.scores.mpe import aggregate, mpe, mpe_softmax
+from alwatch.scores.mpe import mpe, mpe_softmax
 from alwatch.scores.pose_signals import confidence, presence, with_scene_apart
 
 if TYPE_CHECKING:

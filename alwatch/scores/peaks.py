@@ -1,16 +1,34 @@
-"""Local maxima of score maps."""
+"""Local maxima of score maps, many maps at a time, on a processor or a graphics card.
+
+Score maps are mostly background. So one pass finds the highest value of every row, and all else
+happens where a row rises above its map's threshold.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+_BESIDE = ((0, -1), (0, 1), (-1, 0), (1, 0))
+_AFTER = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
+    """The highest peaks of each map, the highest first.
+
+    Parameters
+    ----------
+    values : float tensor of shape (..., max_peaks)
+        0 where there are fewer.
+    rows, columns : int64 tensors of shape (..., max_peaks)
+        -1 where there are fewer.
+    count : int64 tensor of shape (...)
+        How many there are, `max_peaks` at most.
+    """
+
     values: Tensor
     rows: Tensor
     columns: Tensor
@@ -24,22 +42,182 @@ def find_peaks(
     threshold_abs: float,
     threshold_rel: float,
     max_peaks: int,
+    exclude_border_px: int = 0,
+    merge_plateaus: bool = True,
 ) -> Peaks:
-    h, w = maps.shape[-2:]
-    flat = maps.reshape(-1, 1, h, w)
-    pooled = F.max_pool2d(flat, 2 * min_distance_px + 1, 1, min_distance_px)
-    thr = (flat.amax((2, 3), keepdim=True) * threshold_rel).clamp(min=threshold_abs)
-    peak = torch.where((flat == pooled) & (flat > thr), flat, torch.zeros_like(flat)).reshape(
-        -1, h * w
+    """Find the highest local maxima of each map.
+
+    A peak is a cell that is above the threshold and at least as high as every cell within
+    `min_distance_px` rows and columns; what lies beyond the border is lower than everything.
+    Equal neighbours, a plateau, are one peak, its first cell in reading order. Peaks are taken by
+    height, equal ones in reading order, and none that is nearer than `min_distance_px` rows or
+    columns (the larger counts) to one that was taken. A map that is the same everywhere has no
+    peak. With `merge_plateaus=False` and `exclude_border_px=min_distance_px` these are
+    scikit-image's rules (`peak_local_max`).
+
+    Parameters
+    ----------
+    maps : float tensor of shape (..., h, w)
+    min_distance_px : int, >= 1
+        In cells of the map.
+    threshold_abs : float
+        A peak is above this,
+    threshold_rel : float
+        and above this share of its map's highest value.
+    max_peaks : int, >= 1
+    exclude_border_px : int
+        A peak is at least so many cells from the border.
+    merge_plateaus : bool
+
+    Raises
+    ------
+    ValueError
+        A map holds NaN.
+    """
+    if maps.ndim < 2 or min_distance_px < 1 or max_peaks < 1:
+        raise ValueError(
+            "maps must have shape (..., h, w), and min_distance_px and max_peaks be at least 1; "
+            f"got {tuple(maps.shape)}, {min_distance_px} and {max_peaks}"
+        )
+    height, width = maps.shape[-2:]
+    flat = maps.reshape(-1, height, width)
+    maxima = _not_everywhere(
+        _local_maxima(_above_threshold(flat, threshold_abs, threshold_rel), min_distance_px)
     )
-    values, at = peak.topk(min(max_peaks, h * w), dim=1)
-    at = torch.where(values > 0, at, -1)
-    shape = (*maps.shape[:-2], -1)
-    rows = torch.where(at >= 0, at // w, -1)
-    columns = torch.where(at >= 0, at % w, -1)
-    return Peaks(
-        values.reshape(shape),
-        rows.reshape(shape),
-        columns.reshape(shape),
-        (values > 0).sum(1).reshape(maps.shape[:-2]),
+    if exclude_border_px:
+        maxima = maxima.inside(exclude_border_px)
+    if merge_plateaus:
+        maxima = _first_of_plateaus(maxima)
+    values, rows, columns = _highest(maxima, min_distance_px, max_peaks)
+    shape = (*maps.shape[:-2], max_peaks)
+    count = (rows >= 0).sum(dim=1).reshape(maps.shape[:-2])
+    return Peaks(values.reshape(shape), rows.reshape(shape), columns.reshape(shape), count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Some cells of the maps `flat`, in reading order: which map, row, column, and value."""
+
+    flat: Tensor
+    number: Tensor
+    row: Tensor
+    column: Tensor
+    value: Tensor
+
+    def __getitem__(self, rows: Tensor) -> _Cells:
+        return _Cells(
+            self.flat, self.number[rows], self.row[rows], self.column[rows], self.value[rows]
+        )
+
+    @property
+    def place(self) -> Tensor:
+        """Where each lies in the memory of the maps."""
+        height, width = self.flat.shape[1:]
+        return (self.number * height + self.row) * width + self.column
+
+    def inside(self, border_px: int) -> _Cells:
+        height, width = self.flat.shape[1:]
+        rows = (self.row >= border_px) & (self.row < height - border_px)
+        columns = (self.column >= border_px) & (self.column < width - border_px)
+        return self[rows & columns]
+
+    def beside(self, down: Tensor, right: Tensor) -> Tensor:
+        """Values so many rows and columns away; at the border those of the nearest cell.
+
+        Which lies between, so that for a maximum over a window this changes nothing.
+        """
+        height, width = self.flat.shape[1:]
+        row = (self.row[:, None] + down).clamp_(0, height - 1)
+        column = (self.column[:, None] + right).clamp_(0, width - 1)
+        start = self.number[:, None] * (height * width)
+        return self.flat.reshape(-1).take(start + row * width + column)
+
+
+def _above_threshold(flat: Tensor, absolute: float, relative: float) -> _Cells:
+    tops = flat.amax(dim=2)  # (m, h)
+    highest = tops.amax(dim=1)
+    if bool(highest.isnan().any()):
+        raise ValueError("maps must not hold NaN")
+    level = (highest * relative).clamp(min=absolute)
+    number, row = (tops > level[:, None]).nonzero(as_tuple=True)
+    rows = flat[number, row]  # (r, w)
+    which, column = (rows > level[number, None]).nonzero(as_tuple=True)
+    return _Cells(flat, number[which], row[which], column, rows[which, column])
+
+
+def _local_maxima(cells: _Cells, distance: int) -> _Cells:
+    """Cells that no cell within `distance` rows and columns is higher than."""
+    device = cells.flat.device
+    near = torch.arange(-distance, distance + 1, device=device)
+    down, right = torch.meshgrid(near, near, indexing="ij")
+    window = torch.stack([down.reshape(-1), right.reshape(-1)])
+    # Most cells have a higher one right beside them; few are worth a look at the whole window.
+    for down, right in (torch.tensor(_BESIDE, device=device).T, window):
+        cells = cells[cells.value >= cells.beside(down, right).amax(dim=1)]
+    return cells
+
+
+def _not_everywhere(cells: _Cells) -> _Cells:
+    """Without the cells of maps of which every cell is a maximum: they are the same everywhere."""
+    maps, height, width = cells.flat.shape
+    is_flat = torch.bincount(cells.number, minlength=maps) == height * width
+    return cells[~is_flat[cells.number]] if bool(is_flat.any()) else cells
+
+
+def _first_of_plateaus(cells: _Cells) -> _Cells:
+    """The first cell of each set of maxima that touch, side by side or at a corner."""
+    if not len(cells.number):
+        return cells
+    width = cells.flat.shape[2]
+    place = cells.place  # increasing
+    pairs = []
+    for down, right in _AFTER:
+        wanted = place + down * width + right
+        found = torch.searchsorted(place, wanted).clamp_(max=len(place) - 1)
+        fits = (place[found] == wanted) & (cells.number[found] == cells.number)
+        fits &= cells.column[found] == cells.column + right
+        pairs.append(torch.stack([fits.nonzero()[:, 0], found[fits]]))
+    one, other = torch.cat(pairs, dim=1)
+    if not len(one):
+        return cells
+    own = torch.arange(len(place), device=place.device)
+    first = own
+    while True:  # the lowest number spreads over the plateau, in steps that double
+        spread = first.scatter_reduce(0, other, first[one], "amin")
+        spread = spread.scatter_reduce(0, one, spread[other], "amin")
+        spread = spread[spread]
+        if torch.equal(spread, first):
+            return cells[first == own]
+        first = spread
+
+
+def _highest(cells: _Cells, distance: int, max_peaks: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, rows and columns (m, max_peaks) of the highest maxima that keep their distance."""
+    maps = len(cells.flat)
+    by_height = cells[cells.value.argsort(descending=True, stable=True)]
+    sorted_cells = by_height[by_height.number.argsort(stable=True)]
+    number = sorted_cells.number
+    counts = torch.bincount(number, minlength=maps)
+    most = max(int(counts.max()) if maps else 0, 1)
+    rank = torch.arange(len(number), device=number.device) - (counts.cumsum(0) - counts)[number]
+    table = cells.flat.new_zeros(maps, most)
+    rows, columns = number.new_full((2, maps, most), -1)
+    for into, values in (
+        (table, sorted_cells.value), (rows, sorted_cells.row), (columns, sorted_cells.column)
+    ):  # fmt: skip
+        into[number, rank] = values
+    is_free = rows >= 0
+    picks = number.new_empty(maps, max_peaks)
+    taken = is_free.new_empty(maps, max_peaks)
+    every = torch.arange(maps, device=number.device)
+    for turn in range(max_peaks):
+        pick = is_free.to(torch.uint8).argmax(dim=1)  # the first that is free, if one is
+        picks[:, turn], taken[:, turn] = pick, is_free[every, pick]
+        away = (rows - rows[every, pick, None]).abs()
+        away = torch.maximum(away, (columns - columns[every, pick, None]).abs())
+        is_free &= away >= distance
+    return (
+        table.gather(1, picks).where(taken, table.new_zeros(())),
+        rows.gather(1, picks).where(taken, rows.new_full((), -1)),
+        columns.gather(1, picks).where(taken, columns.new_full((), -1)),
     )

@@ -35,7 +35,7 @@ from alwatch.pose_models.deeplabcut import DeepLabCutModel
 from alwatch.pose_models.deeplabcut_project import DeepLabCutSource
 from alwatch.pose_models.prediction import PoseModel
 from alwatch.pose_models.signals import signals_of
-from alwatch.scores.mpe import aggregate
+from alwatch.scores.aggregation import aggregate
 from alwatch.scores.pose_signals import flipped_poses, pose_disagreement, swap_pairs
 from tests.pose_models.projects import copy_openfield
 
