@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BESIDE = ((0, -1), (0, 1), (-1, 0), (1, 0))
+_ABOVE_AND_BELOW = ((-1, 0), (1, 0))
 _AFTER = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
@@ -82,7 +82,7 @@ def find_peaks(
     height, width = maps.shape[-2:]
     flat = maps.reshape(-1, height, width)
     maxima = _not_everywhere(
-        _local_maxima(_above_threshold(flat, threshold_abs, threshold_rel), min_distance_px)
+        _local_maxima(_highest_along_rows(flat, threshold_abs, threshold_rel), min_distance_px)
     )
     if exclude_border_px:
         maxima = maxima.inside(exclude_border_px)
@@ -133,7 +133,8 @@ class _Cells:
         return self.flat.reshape(-1).take(start + row * width + column)
 
 
-def _above_threshold(flat: Tensor, absolute: float, relative: float) -> _Cells:
+def _highest_along_rows(flat: Tensor, absolute: float, relative: float) -> _Cells:
+    """Cells above the threshold that neither of their row's neighbours is higher than."""
     tops = flat.amax(dim=2)  # (m, h)
     highest = tops.amax(dim=1)
     if bool(highest.isnan().any()):
@@ -141,7 +142,10 @@ def _above_threshold(flat: Tensor, absolute: float, relative: float) -> _Cells:
     level = (highest * relative).clamp(min=absolute)
     number, row = (tops > level[:, None]).nonzero(as_tuple=True)
     rows = flat[number, row]  # (r, w)
-    which, column = (rows > level[number, None]).nonzero(as_tuple=True)
+    is_candidate = rows > level[number, None]
+    is_candidate[:, 1:] &= rows[:, 1:] >= rows[:, :-1]
+    is_candidate[:, :-1] &= rows[:, :-1] >= rows[:, 1:]
+    which, column = is_candidate.nonzero(as_tuple=True)
     return _Cells(flat, number[which], row[which], column, rows[which, column])
 
 
@@ -151,8 +155,8 @@ def _local_maxima(cells: _Cells, distance: int) -> _Cells:
     near = torch.arange(-distance, distance + 1, device=device)
     down, right = torch.meshgrid(near, near, indexing="ij")
     window = torch.stack([down.reshape(-1), right.reshape(-1)])
-    # Most cells have a higher one right beside them; few are worth a look at the whole window.
-    for down, right in (torch.tensor(_BESIDE, device=device).T, window):
+    # Most have a higher one right above or below; few are worth a look at the whole window.
+    for down, right in (torch.tensor(_ABOVE_AND_BELOW, device=device).T, window):
         cells = cells[cells.value >= cells.beside(down, right).amax(dim=1)]
     return cells
 
