@@ -264,18 +264,27 @@ class PoseProcess:
                 if answer.kind == "end":
                     return
                 if answer.kind == "error":
-                    raise _explained(answer.fields["error"], answer.fields["message"])
+                    raise self._explained(request, **answer.fields)
                 yield answer
         except SilenceError:
             cause = f"its worker said nothing for {patience_s:g} s"
             raise self._failure(request, cause) from None
         except ChildEndedError:
+            end = child.cause_of_end()  # first: only then are its last words complete
             words = child.last_words(2)
-            cause = f"its worker ended ({child.cause_of_end()}{'; ' + words if words else ''})"
+            cause = f"its worker ended ({end}{'; ' + words if words else ''})"
             raise self._failure(request, cause) from None
         finally:
             if not whole:
                 self._end_child()
+
+    def _explained(
+        self, request: dict[str, Any], *, error: str, message: str, **_: Any
+    ) -> Exception:
+        if error == "settings":
+            return SettingsError(*message.split("\n"))
+        cause = f"memory ran out ({message})" if error == "memory" else message.rstrip(".")
+        return self._failure(request, cause)
 
     def _failure(self, request: dict[str, Any], cause: str) -> Exception:
         if request["ask"] == "open":
@@ -290,14 +299,6 @@ class PoseProcess:
 
 class _WorkerFailed(Exception):
     """The frames at hand could not be scored; smaller batches may help."""
-
-
-def _explained(kind: str, message: str) -> Exception:
-    if kind == "settings":
-        return SettingsError(message)
-    if kind == "memory":
-        return _WorkerFailed(f"memory ran out ({message})")
-    return _WorkerFailed(message)
 
 
 def _arrays(answer: Answer) -> dict[str, FloatArray]:

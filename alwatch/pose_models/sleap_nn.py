@@ -70,8 +70,8 @@ class SleapNnModel:
         self._is_top_down = type(layer) is TopDownLayer
         if type(layer) not in (SingleInstanceLayer, BottomUpLayer, TopDownLayer):
             raise SettingsError(
-                f"{', '.join(folders)} became a {type(layer).__name__} of sleap-nn; single-instance, "
-                "bottom-up and top-down models (centroid and centered instance) can be scored."
+                f"{', '.join(folders)} became a {type(layer).__name__} of sleap-nn; what can be "
+                "scored are single-instance, bottom-up, and centroid with centered instance."
             )
         self._individuals = individuals
         self._to_grey = convert_to_grayscale
@@ -98,22 +98,24 @@ class SleapNnModel:
         """
         n, k = len(frames), len(self.bodyparts)
         poses = np.full((n, self._individuals, k, 3), np.nan, np.float32)
-        maps = [torch.zeros(0, k, 1, 1)]
-        features = [torch.zeros(0, self._n_features, 1, 1)]
-        owner: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+        maps: list[Tensor] = []
+        features: list[Tensor] = []
+        owner: list[NDArray[np.int64]] = []
         for low in range(0, n, batch_size):
             self._maps.clear()
             self._features.clear()
             outputs = self._layer.predict(self._inputs(frames[low : low + batch_size]))
-            _take_poses(outputs, poses[low : low + batch_size])
-            owner.append(low + self._owner(outputs, min(batch_size, n - low)))
+            inputs_of = self._owner(outputs, min(batch_size, n - low))
+            if len(inputs_of):  # else sleap-nn makes up how many bodyparts there are
+                _take_poses(outputs, poses[low : low + batch_size])
+            owner.append(low + inputs_of)
             maps.extend(self._on_frame(values, outputs) for values in self._maps)
             features.extend(self._on_frame(values, outputs) for values in self._features)
         whose = np.concatenate(owner)
         return Prediction(
             maps=(
                 ScoreMaps(
-                    _joined(maps).clamp(min=0),
+                    _joined(maps, k).clamp(min=0),
                     whose,
                     np.arange(k),
                     n_expected=self._n_expected,
@@ -121,7 +123,7 @@ class SleapNnModel:
                 ),
             ),
             poses=poses,
-            features=_joined(features),
+            features=_joined(features, self._n_features),
             features_frame=whose,
             of_crops=self._is_top_down,
         )
@@ -167,9 +169,9 @@ def _take_poses(outputs: Any, into: NDArray[np.float32]) -> None:
     into[~(into[..., 2] > 0)] = np.nan
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    """All but the first, an empty one that stands for none."""
-    return torch.cat(parts[1:]) if len(parts) > 1 else parts[0]
+def _joined(parts: list[Tensor], n_channels: int) -> Tensor:
+    """Maps of all batches; of none, where no batch showed an animal to crop."""
+    return torch.cat(parts) if parts else torch.zeros(0, n_channels, 1, 1)
 
 
 def _check_checkpoint(path: Path) -> None:

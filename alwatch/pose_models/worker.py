@@ -61,7 +61,7 @@ def main() -> None:
             os._exit(0)
         except Exception as error:
             kind = "memory" if _is_out_of_memory(error) else _kind_of(error)
-            answers.send("error", error=kind, message=_in_one_line(error))
+            answers.send("error", error=kind, message=_explained(error))
 
 
 class _Worker:
@@ -84,25 +84,15 @@ class _Worker:
         if request["ask"] == "open":
             answers.send("opened", bodyparts=list(self._models[0].bodyparts))
             return
-        frames, memory = self._frames(request["shape"])
-        batch_size = request["batch_size"]
-        try:
-            if request["ask"] == "maps":
-                _send_maps(answers, self._models[0].predict(frames, batch_size))
-                return
-            for low in range(0, len(frames), batch_size):
-                batch = frames[low : low + batch_size]
-                _send_arrays(answers, self._score(batch, batch_size), n=len(batch))
-        finally:
-            del frames
-            memory.close()
-
-    def _frames(self, shape: list[int]) -> tuple[ImageArray, mmap.mmap]:
+        shape, batch_size = request["shape"], request["batch_size"]
         size = int(np.prod(shape))
-        memory = mmap.mmap(self._frames_fd, max(size, 1), prot=mmap.PROT_READ)
-        # A copy: some networks' preprocessing writes into what it is given, or keeps it.
-        frames = np.frombuffer(memory, np.uint8, size).reshape(shape).copy()
-        return frames, memory
+        with mmap.mmap(self._frames_fd, max(size, 1), prot=mmap.PROT_READ) as memory:
+            for low in range(0, shape[0], batch_size):
+                batch = _copy(memory, shape, low, min(low + batch_size, shape[0]))
+                if request["ask"] == "maps":
+                    _send_maps(answers, self._models[0].predict(batch, batch_size), low)
+                else:
+                    _send_arrays(answers, self._score(batch, batch_size), n=len(batch))
 
     def _score(self, frames: ImageArray, batch_size: int) -> dict[str, NDArray[np.float32]]:
         with torch.inference_mode():
@@ -131,6 +121,15 @@ class _Worker:
         return signals
 
 
+def _copy(memory: mmap.mmap, shape: list[int], low: int, high: int) -> ImageArray:
+    """Some of the shared frames, copied: networks may write into what they are given."""
+    frame = int(np.prod(shape[1:]))
+    held = np.frombuffer(memory, np.uint8, (high - low) * frame, low * frame)
+    frames: ImageArray = held.reshape(high - low, *shape[1:]).copy()
+    del held  # else the memory cannot be unmapped
+    return frames
+
+
 def _send_arrays(answers: Answers, arrays: dict[str, NDArray[np.float32]], **fields: Any) -> None:
     whole = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     shapes = {name: list(array.shape) for name, array in whole.items()}
@@ -138,12 +137,12 @@ def _send_arrays(answers: Answers, arrays: dict[str, NDArray[np.float32]], **fie
     answers.send("arrays", *payload, arrays=shapes, **fields)
 
 
-def _send_maps(answers: Answers, prediction: Prediction) -> None:
+def _send_maps(answers: Answers, prediction: Prediction, first: int) -> None:
     for maps in prediction.maps:
         _send_arrays(
             answers,
             {"values": maps.values.float().cpu().numpy()},
-            frame=maps.frame.tolist(),
+            frame=(maps.frame + first).tolist(),
             bodyparts=maps.bodyparts.tolist(),
             of_crops=prediction.of_crops,
             n=0,
@@ -162,10 +161,10 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:400]
+def _explained(error: Exception) -> str:
     if isinstance(error, AlwatchError):
-        return text
+        return str(error)
+    text = " ".join(str(error).split())[:400]
     if isinstance(error, ModuleNotFoundError):
         return (
             f"{sys.executable} has no package {error.name!r}, which this model needs; install it "

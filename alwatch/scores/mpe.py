@@ -27,7 +27,7 @@ class Mpe:
 
     Parameters
     ----------
-    entropy : float tensor of shape (n, k)
+    entropy : float32 tensor of shape (n, k)
         0 (one peak, or none) to 1 (as many equal peaks as are counted).
     absent : bool tensor of shape (n, k)
         Whether the map has no peak at all: the bodypart is not seen, which is not the same as
@@ -76,8 +76,9 @@ def mpe(maps: Tensor, *, min_distance_px: int = 2, max_peaks: int = 5, n_expecte
         threshold_rel=LOWEST_SHARE,
         max_peaks=most,
     )
-    total = peaks.values.sum(dim=-1, keepdim=True)
-    share = peaks.values / total.where(total > 0, total.new_ones(()))
+    heights = peaks.values.float()  # half precision would show in the entropy
+    total = heights.sum(dim=-1, keepdim=True)
+    share = heights / total.where(total > 0, total.new_ones(()))
     entropy = torch.special.entr(share).sum(dim=-1)
     usual = peaks.count.clamp(min=1, max=n_expected).to(entropy.dtype).log()
     excess = (entropy - usual).clamp(min=0) / (math.log(most) - usual)
@@ -101,7 +102,7 @@ def mpe_softmax(maps: Tensor, *, min_distance_px: int = 2, max_peaks: int = 5) -
 
     Returns
     -------
-    float tensor of shape (n, k)
+    float32 tensor of shape (n, k)
         0 to ln(max_peaks); 0 without a peak.
 
     Raises
@@ -118,7 +119,7 @@ def mpe_softmax(maps: Tensor, *, min_distance_px: int = 2, max_peaks: int = 5) -
         exclude_border_px=min_distance_px,
         merge_plateaus=False,
     )
-    heights = peaks.values.masked_fill(peaks.rows < 0, -torch.inf)
+    heights = peaks.values.float().masked_fill(peaks.rows < 0, -torch.inf)
     share = heights.softmax(dim=-1).nan_to_num(nan=0.0)
     entropy: Tensor = torch.special.entr(share).sum(dim=-1)
     return entropy

@@ -107,9 +107,9 @@ def test_a_killed_worker_is_replaced_and_no_frame_is_lost(sidecar: Path) -> None
             os.kill(scorer.child_pid, signal.SIGKILL)  # type: ignore[arg-type]
 
     with process(sidecar, rules(batch_size=4), kill_once) as scorer:
-        signals = scorer.score(frames(400, height_px=256, width_px=320))
+        signals = scorer.score(frames(120, height_px=256, width_px=320))
         assert scorer.child_pid not in (None, *killed)
-    np.testing.assert_allclose(signals["pose"][:, 0, 0, 0], 8 * (np.arange(400) % 8) + 4, atol=1)
+    np.testing.assert_allclose(signals["pose"][:, 0, 0, 0], 8 * (np.arange(120) % 8) + 4, atol=1)
 
 
 def test_a_worker_that_hangs_is_replaced(sidecar: Path) -> None:
@@ -120,9 +120,9 @@ def test_a_worker_that_hangs_is_replaced(sidecar: Path) -> None:
             stopped.append(scorer.child_pid)
             os.kill(scorer.child_pid, signal.SIGSTOP)  # type: ignore[arg-type]
 
-    with process(sidecar, rules(batch_size=4, stall_s=15.0), stop_once) as scorer:
-        signals = scorer.score(frames(400, height_px=256, width_px=320))
-    assert len(signals["pose"]) == 400
+    with process(sidecar, rules(batch_size=4, stall_s=5.0), stop_once) as scorer:
+        signals = scorer.score(frames(120, height_px=256, width_px=320))
+    assert len(signals["pose"]) == 120
 
 
 def test_memory_that_runs_out_halves_the_batch(sidecar: Path) -> None:
@@ -131,7 +131,7 @@ def test_memory_that_runs_out_halves_the_batch(sidecar: Path) -> None:
         assert scorer.child_pid is not None
         status = Path(f"/proc/{scorer.child_pid}/statm").read_text().split()
         held = int(status[0]) * os.sysconf("SC_PAGE_SIZE")
-        room = held + 400 * 2**20
+        room = held + 350 * 2**20  # of which the frames take 192
         resource.prlimit(scorer.child_pid, resource.RLIMIT_AS, (room, room))
         signals = scorer.score(frames(64, height_px=1024, width_px=1024))
         assert scorer.batch_size < 64
@@ -144,7 +144,7 @@ def test_what_cannot_be_scored_one_by_one_is_given_up_with_the_reason(sidecar: P
 
     with process(sidecar, rules(batch_size=2), kill_always) as scorer:
         with pytest.raises(PoseModelError, match="one by one: its worker ended"):
-            scorer.score(frames(400, height_px=512, width_px=512))
+            scorer.score(frames(60, height_px=512, width_px=512))
         assert scorer.child_pid is None
 
 

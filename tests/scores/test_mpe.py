@@ -150,6 +150,13 @@ def test_it_lies_between_0_and_1_and_a_mirror_changes_nothing(seed: int, n_expec
     torch.testing.assert_close(found.entropy, mirrored.entropy)
 
 
+def test_maps_in_half_precision_lose_nothing_further() -> None:
+    values = spots((2, 2, 0.9), (9, 9, 0.3), (2, 9, 0.6))
+    maps = torch.from_numpy(values)[None, None].half()
+    torch.testing.assert_close(mpe(maps).entropy, mpe(maps.float()).entropy)
+    torch.testing.assert_close(mpe_softmax(maps), mpe_softmax(maps.float()))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_graphics_card_gives_the_same() -> None:
     maps = torch.from_numpy(np.random.default_rng(0).random((4, 5, 40, 30), np.float32))
