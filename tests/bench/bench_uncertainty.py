@@ -182,7 +182,12 @@ def pairs(quick: bool) -> Iterator[tuple[str, str, dict[str, float], int, float]
         )
         with tempfile.TemporaryDirectory() as folder:
             model = ExportedModel(
-                str(export_unet(net, Path(folder) / "fly", bodyparts=bodyparts)), device="cpu"
+                str(
+                    export_unet(
+                        net, Path(folder) / "fly.yaml", bodyparts=bodyparts, input_size_px=(80, 80)
+                    )
+                ),
+                device="cpu",
             )
             for other in FLIES:
                 if other != base:

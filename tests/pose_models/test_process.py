@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from alwatch.pose_models.sidecar import ExportedSource
 
 from alwatch.errors import PoseModelError, SettingsError
 from alwatch.pose_models.process import PoseProcess, WorkerRules
+from alwatch.pose_models.sidecar import ExportedSource
 from tests.pose_models.exported_files import export_colour_spots
 
 
