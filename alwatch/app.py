@@ -222,6 +222,7 @@ class App:
             "shuffle": model.shuffle,
             "snapshot": model.snapshot,
             "ensemble": model.ensemble,
+            "individuals": model.individuals,
         }
         takes = inspect.signature(part).parameters
         return cast(

@@ -42,7 +42,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check": {"app", "config", "errors", "watch", "strategies"},
     "sheet": {"app", "errors", "records", "scored", "scores", "pose_models", "web"},
     "progress": {"errors", "records", "service"},
-    "demo": {"app", "config", "errors", "records", "store", "scores", "status", "web"},
+    "demo": {
+        "app", "config", "errors", "records", "store", "scores", "status", "web", "pose_models",
+        "sheet",
+    },
     "cli": {
         "app", "service", "status", "check", "sheet", "progress", "demo", "config", "errors",
         "records", "scored",

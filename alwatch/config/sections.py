@@ -310,6 +310,12 @@ class PoseModel(Section):
         "Each costs a pass.",
         examples=[["snapshot-050"]],
     )
+    individuals: Count | None = Field(
+        default=None,
+        description="SLEAP: how many animals a frame may show, which its multi-animal models do "
+        "not say.",
+        examples=[2],
+    )
     flip: bool = Field(
         default=False,
         description="Score how much the poses change in the mirror; doubles the work.",

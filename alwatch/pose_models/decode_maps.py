@@ -22,7 +22,8 @@ def poses_from_maps(maps: Tensor, *, stride: float, offset_px: float) -> Tensor:
     Returns
     -------
     float32 tensor of shape (m, k, 3)
-        x and y in pixels of the network's input, and the height of the peak, 1 at most.
+        x and y in pixels of the network's input, and the height of the peak, 1 at most; NaN
+        where a map is zero everywhere.
     """
     m, k, h, w = maps.shape
     flat = maps.reshape(m, k, h * w)
@@ -32,7 +33,8 @@ def poses_from_maps(maps: Tensor, *, stride: float, offset_px: float) -> Tensor:
     x = column + _vertex(logs, cell, 1, (column > 0) & (column < w - 1))
     y = row + _vertex(logs, cell, w, (row > 0) & (row < h - 1))
     place = torch.stack([x, y], dim=2) * stride + offset_px
-    return torch.cat([place, height.clamp(0, 1)[..., None]], dim=2).float()
+    poses = torch.cat([place, height.clamp(0, 1)[..., None]], dim=2).float()
+    return poses.where((height > 0)[..., None], torch.nan)
 
 
 def _vertex(logs: Tensor, cell: Tensor, step: int, is_inside: Tensor) -> Tensor:

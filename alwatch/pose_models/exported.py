@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import io
+import json
 import math
-import os
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,16 +19,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alwatch.errors import SettingsError
+from alwatch.errors import SettingsError, shown
 from alwatch.pose_models.decode_maps import poses_from_maps
 from alwatch.pose_models.prediction import Prediction, ScoreMaps
-from alwatch.pose_models.sidecar import Sidecar, read_sidecar
+from alwatch.pose_models.sidecar import ModelInput, Sidecar, read_sidecar
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from alwatch.records import ImageArray
 
-_FORCE_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-_OBJECT = re.compile(r"(^|/)(custom|opaque)_obj[^/]*$")
+_MEMORY = re.compile(r"DefaultCPUAllocator|out of memory|Failed to allocate memory|bad.alloc")
+_GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV
+_TRIAL_PX = 64
+
+_FILE_OPERATOR = re.compile(rb"\b(save|from_file)\b")
+_OPERATOR = re.compile(
+    r"torch\.ops\.aten\.(?!save|from_file)\w+(\.\w+)?|torch\.sym_\w+|math\.(ceil|floor|trunc)"
+    r"|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
+    r"|_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
+)
+_PLAIN = re.compile(r"[\w.+-]*")
+_TEXT = re.compile(r"[\w .,>+-]*")
+_SYMBOL = re.compile(
+    r"[suz]\d+|Symbol|Integer|Float|Rational|Add|Mul|Pow|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv"
+    r"|Max|Min|Eq|Ne|Lt|Le|Gt|Ge"
+)
+_SUM = (
+    ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load, ast.Constant, ast.BinOp,
+    ast.operator, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop,
+)  # fmt: skip
+_CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
 
 _Network = Callable[[Tensor], dict[int | str, Tensor]]
 
@@ -33,9 +57,9 @@ _Network = Callable[[Tensor], dict[int | str, Tensor]]
 class ExportedModel:
     """A network from a file, with the YAML file that says what it takes and gives.
 
-    None of the formats runs code of its file's choice: ONNX is data; TorchScript is a language
-    of its own, without files or processes; a torch.export file holds a program as JSON, and
-    tensors that are loaded with `weights_only` here (torch itself would unpickle anything).
+    No file runs code of its own. ONNX files are data. TorchScript is a language of its own; what
+    calls its operators that touch files is refused. PyTorch would unpickle and evaluate whatever
+    a torch.export file holds: here it gets a copy of tensors and a program of known operators.
 
     Parameters
     ----------
@@ -48,6 +72,8 @@ class ExportedModel:
     ------
     SettingsError
         The YAML file has faults, or the network is not what it says.
+    MemoryError, torch.OutOfMemoryError
+        The network does not fit.
     """
 
     def __init__(self, sidecar: str, *, device: str = "auto") -> None:
@@ -64,109 +90,178 @@ class ExportedModel:
         return self._sidecar.bodyparts
 
     def predict(self, frames: ImageArray, batch_size: int) -> Prediction:
-        """Score maps, poses and features of RGB frames of shape (n, h, w, 3)."""
-        scale, inputs = self._prepared(frames)
+        """Score maps, poses and features of RGB frames of shape (n, h, w, 3), n >= 1.
+
+        Maps and features are of the frame alone, without what it was filled up with.
+
+        Raises
+        ------
+        SettingsError
+            The outputs are not what the YAML file says.
+        MemoryError, torch.OutOfMemoryError
+            Smaller batches may help.
+        """
         parts = [
-            self._run(inputs[low : low + batch_size]) for low in range(0, len(inputs), batch_size)
+            self._run(frames[low : low + batch_size]) for low in range(0, len(frames), batch_size)
         ]
-        values = torch.cat([maps for maps, _, _ in parts])
-        features = [part for _, part, _ in parts if part is not None]
-        losses = [part for _, _, part in parts if part is not None]
-        poses = poses_from_maps(
-            values, stride=self._sidecar.stride, offset_px=self._sidecar.offset_px
-        )
-        # Of an enlarged frame a pixel's middle lies at (i + 1/2) * scale - 1/2.
-        poses[..., :2] = (poses[..., :2] + 0.5) / scale - 0.5
-        owner = np.arange(len(frames))
+        maps, poses, features, losses = zip(*parts, strict=True)
+        outputs, owner = self._sidecar.outputs, np.arange(len(frames))
         return Prediction(
             maps=(
                 ScoreMaps(
-                    values,
+                    torch.cat(maps),
                     owner,
                     np.arange(len(self.bodyparts)),
                     min_distance=self._sidecar.min_distance,
                 ),
             ),
-            poses=poses.cpu().numpy()[:, None],
-            features=torch.cat(features) if features else None,
-            features_frame=owner if features else None,
-            learned_loss=torch.cat(losses).reshape(-1).cpu().numpy() if losses else None,
+            poses=torch.cat(poses).cpu().numpy()[:, None],
+            features=torch.cat(features) if outputs.features is not None else None,
+            features_frame=owner if outputs.features is not None else None,
+            learned_loss=_numpy(losses) if outputs.learned_loss is not None else None,
         )
 
-    def _prepared(self, frames: ImageArray) -> tuple[float, Tensor]:
-        """The scale of the frames in the network's input, and that input."""
-        wanted = self._sidecar.input
-        height, width = frames.shape[1:3]
-        scale = 1.0
-        if wanted.height_px and wanted.width_px:
-            scale = min(wanted.height_px / height, wanted.width_px / width)
-            full = (wanted.height_px, wanted.width_px)
-        else:
-            multiple = wanted.multiple_of
-            full = (math.ceil(height / multiple) * multiple, math.ceil(width / multiple) * multiple)
-        size = (round(width * scale), round(height * scale))
-        canvas = np.zeros((len(frames), *full, 3), np.uint8)
-        for into, frame in zip(canvas, frames, strict=True):
-            how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            shrunk = (
-                frame if size == (width, height) else cv2.resize(frame, size, interpolation=how)
-            )
-            into[: size[1], : size[0]] = shrunk
-        if wanted.channels == "bgr":
-            canvas = canvas[..., ::-1]
-        pixels = torch.from_numpy(np.ascontiguousarray(canvas)).to(self._device).float()
-        if wanted.channels == "gray":
-            pixels = (pixels * pixels.new_tensor([0.299, 0.587, 0.114])).sum(dim=3, keepdim=True)
-        pixels = pixels * wanted.scale
-        pixels = (pixels - pixels.new_tensor(wanted.mean)) / pixels.new_tensor(wanted.std)
-        return scale, pixels.permute(0, 3, 1, 2) if wanted.layout == "nchw" else pixels
+    def _run(self, frames: ImageArray) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Maps, poses (n, k, 3), features and learned loss of one batch."""
+        given = self._sidecar
+        canvas, used_px = _fitted(frames, given.input)
+        full_px = canvas.shape[1:3]
+        with _memory_errors():
+            with torch.inference_mode():
+                outputs = self._network(_normalised(canvas, given.input, self._device))
+            maps = _activated(self._maps(outputs), given.activation)
+            stride = self._stride(maps, full_px)
+            maps = maps[:, :, : math.ceil(used_px[0] / stride), : math.ceil(used_px[1] / stride)]
+            offset_px = (stride - 1) / 2 if given.offset_px is None else given.offset_px
+            poses = poses_from_maps(maps, stride=stride, offset_px=offset_px)
+            features = self._features(outputs, used_px, full_px)
+        scale = poses.new_tensor([used_px[1] / frames.shape[2], used_px[0] / frames.shape[1]])
+        # Of an enlarged frame a pixel's middle lies at (i + 1/2) * scale - 1/2.
+        poses[..., :2] = (poses[..., :2] + 0.5) / scale - 0.5
+        return maps, poses, features, self._loss(outputs, len(frames))
 
-    def _run(self, batch: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        with torch.inference_mode():
-            outputs = self._network(batch.contiguous())
-        wanted = self._sidecar.outputs
-        maps = self._output(outputs, "maps", wanted.maps)
-        assert maps is not None
-        if maps.ndim == 4 and self._sidecar.input.layout == "nhwc":
-            maps = maps.permute(0, 3, 1, 2)
+    def _maps(self, outputs: dict[int | str, Tensor]) -> Tensor:
+        maps = self._channels_first(self._output(outputs, "maps", self._sidecar.outputs.maps))
         if maps.ndim != 4 or maps.shape[1] != len(self.bodyparts):
             raise SettingsError(
-                f"{self._sidecar.file} gives score maps of shape {tuple(maps.shape)}; "
-                f"{self._sidecar.path} names {len(self.bodyparts)} bodyparts, for which they must "
-                "be (frames, bodyparts, rows, columns). Correct `bodyparts` or `outputs.maps`."
+                f"{shown(self._sidecar.file)} gives score maps of shape {tuple(maps.shape)}; "
+                f"{shown(self._sidecar.path)} names {len(self.bodyparts)} bodyparts, for which "
+                f"they must be (frames, {len(self.bodyparts)}, rows, columns). Correct "
+                "`bodyparts`, `outputs.maps` or `input.layout`."
             )
-        features = self._output(outputs, "features", wanted.features)
-        loss = self._output(outputs, "learned_loss", wanted.learned_loss)
-        return _activated(maps.float(), self._sidecar.activation), features, loss
+        return maps.float()
 
-    def _output(
-        self, outputs: dict[int | str, Tensor], key: str, name: int | str | None
+    def _stride(self, maps: Tensor, full_px: tuple[int, ...]) -> float:
+        """The stride that is given if it fits the sizes, else the one they tell."""
+        cells, stride = maps.shape[2:], self._sidecar.stride
+        pairs = list(zip(full_px, cells, strict=True))
+        told = full_px[0] / cells[0]
+        if stride is None and all(px == told * n for px, n in pairs) and told.is_integer():
+            return told
+        if stride is not None and all(abs(px / stride - n) <= 1 for px, n in pairs):
+            return stride
+        found = "not given" if stride is None else f"{stride:g}"
+        raise SettingsError(
+            f"stride is {found}, but {shown(self._sidecar.file)} makes {cells[1]}x{cells[0]} "
+            f"cells of {full_px[1]}x{full_px[0]} pixels; set how many pixels a cell stands for "
+            f"in {shown(self._sidecar.path)}."
+        )
+
+    def _features(
+        self,
+        outputs: dict[int | str, Tensor],
+        used_px: tuple[int, int],
+        full_px: tuple[int, ...],
     ) -> Tensor | None:
+        name = self._sidecar.outputs.features
         if name is None:
             return None
-        if name not in outputs:
-            known = ", ".join(map(str, outputs))
+        features = self._channels_first(self._output(outputs, "features", name))
+        if features.ndim != 4:
             raise SettingsError(
-                f"outputs.{key} is {name!r}, but {self._sidecar.file} has the outputs {known}; "
-                f"set it to one of these in {self._sidecar.path}."
+                f"outputs.features is {name!r}, of shape {tuple(features.shape)} in "
+                f"{shown(self._sidecar.file)}; it must be a feature map (frames, channels, rows, "
+                f"columns). Correct or remove it in {shown(self._sidecar.path)}."
+            )
+        rows, columns = (
+            math.ceil(n * used / full)
+            for n, used, full in zip(features.shape[2:], used_px, full_px, strict=True)
+        )
+        return features[:, :, :rows, :columns]
+
+    def _loss(self, outputs: dict[int | str, Tensor], n: int) -> Tensor | None:
+        name = self._sidecar.outputs.learned_loss
+        if name is None:
+            return None
+        loss = self._output(outputs, "learned_loss", name)
+        if loss.numel() != n:
+            raise SettingsError(
+                f"outputs.learned_loss is {name!r}, of shape {tuple(loss.shape)} in "
+                f"{shown(self._sidecar.file)}; it must be one number for each of the {n} frames. "
+                f"Correct or remove it in {shown(self._sidecar.path)}."
+            )
+        return loss.reshape(n)
+
+    def _channels_first(self, output: Tensor) -> Tensor:
+        is_last = output.ndim == 4 and self._sidecar.input.layout == "nhwc"
+        return output.permute(0, 3, 1, 2) if is_last else output
+
+    def _output(self, outputs: dict[int | str, Tensor], key: str, name: int | str) -> Tensor:
+        if name not in outputs:
+            known = ", ".join(map(repr, outputs))
+            raise SettingsError(
+                f"outputs.{key} is {name!r}, but {shown(self._sidecar.file)} has the outputs "
+                f"{known}; set it to one of these in {shown(self._sidecar.path)}."
             )
         return outputs[name].to(self._device)
 
     def _try_out(self) -> None:
         """Run two grey frames, so that a wrong file is found out at once and not in the night."""
         given, unit = self._sidecar.input, self._sidecar.input.multiple_of
-        height, width = given.height_px or 2 * unit, given.width_px or 3 * unit
+        side = math.ceil(_TRIAL_PX / unit) * unit
+        height, width = given.height_px or side, given.width_px or side + unit
         try:
             self.predict(np.full((2, height, width, 3), 127, np.uint8), 2)
         except (SettingsError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            what = " ".join(str(error).split())[:300]
             raise SettingsError(
-                f"{self._sidecar.file} was tried with two grey frames of {width}x{height} pixels "
-                f"and failed ({what}); correct `input` in {self._sidecar.path}, or export the "
-                "model for batches of any size."
+                f"{shown(self._sidecar.file)} was tried with two grey frames of {width}x{height} "
+                f"pixels and failed ({_one_line(error)}); correct `input` in "
+                f"{shown(self._sidecar.path)}, or export the model for batches of any size."
             ) from error
+
+
+def _fitted(frames: ImageArray, wanted: ModelInput) -> tuple[ImageArray, tuple[int, int]]:
+    """Frames brought to the input's size, and the height and width that they take up in it."""
+    height, width = frames.shape[1:3]
+    if wanted.height_px is None or wanted.width_px is None:
+        unit = wanted.multiple_of
+        full = (math.ceil(height / unit) * unit, math.ceil(width / unit) * unit)
+        used = (height, width)
+    else:
+        full = used = (wanted.height_px, wanted.width_px)
+        if wanted.resize == "pad":
+            scale = min(full[0] / height, full[1] / width)
+            used = (max(1, round(height * scale)), max(1, round(width * scale)))
+    canvas = np.zeros((len(frames), *full, 3), np.uint8)
+    how = cv2.INTER_AREA if used[0] < height or used[1] < width else cv2.INTER_LINEAR
+    for into, frame in zip(canvas, frames, strict=True):
+        is_same = used == (height, width)
+        fitted = frame if is_same else cv2.resize(frame, used[::-1], interpolation=how)
+        into[: used[0], : used[1]] = fitted
+    return canvas, used
+
+
+def _normalised(canvas: ImageArray, wanted: ModelInput, device: torch.device) -> Tensor:
+    if wanted.channels == "bgr":
+        canvas = canvas[..., ::-1]
+    pixels = torch.from_numpy(np.ascontiguousarray(canvas)).to(device).float()
+    if wanted.channels == "gray":
+        pixels = (pixels * pixels.new_tensor(_GRAY)).sum(dim=3, keepdim=True)
+    pixels = pixels * wanted.scale
+    pixels = (pixels - pixels.new_tensor(wanted.mean)) / pixels.new_tensor(wanted.std)
+    return (pixels.permute(0, 3, 1, 2) if wanted.layout == "nchw" else pixels).contiguous()
 
 
 def _activated(maps: Tensor, activation: str) -> Tensor:
@@ -174,7 +269,7 @@ def _activated(maps: Tensor, activation: str) -> Tensor:
         return maps.sigmoid()
     if activation == "softmax":
         return maps.flatten(2).softmax(dim=2).reshape(maps.shape)
-    return maps.clamp(min=0)
+    return maps.clamp(min=0, max=1 if activation == "clip" else None)
 
 
 def _load_onnx(sidecar: Sidecar, device: torch.device) -> _Network:
@@ -182,39 +277,41 @@ def _load_onnx(sidecar: Sidecar, device: torch.device) -> _Network:
         import onnxruntime
     except ModuleNotFoundError:
         raise SettingsError(
-            f"{sidecar.file} is an ONNX file, and onnxruntime is not installed; "
+            f"{shown(sidecar.file)} is an ONNX file, and onnxruntime is not installed; "
             "`pip install 'alwatch[onnx]'`, or export the model as TorchScript."
         ) from None
     wanted = ["CUDAExecutionProvider"] * (device.type == "cuda") + ["CPUExecutionProvider"]
     there = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    session = _opened(
-        sidecar, lambda: onnxruntime.InferenceSession(str(sidecar.file), providers=there)
-    )
-    (name,) = [entry.name for entry in session.get_inputs()][:1]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with _load_errors(sidecar):
+        session = onnxruntime.InferenceSession(str(sidecar.file), options, providers=there)
+    taken = session.get_inputs()[0].name
     names = [entry.name for entry in session.get_outputs()]
 
     def run(batch: Tensor) -> dict[int | str, Tensor]:
-        arrays = session.run(None, {name: batch.cpu().numpy()})
-        return _by_number_and_name([torch.from_numpy(array) for array in arrays], names)
+        arrays = session.run(None, {taken: batch.cpu().numpy()})
+        return _named(dict(zip(names, map(torch.from_numpy, arrays), strict=True)))
 
     return run
 
 
 def _load_torchscript(sidecar: Sidecar, device: torch.device) -> _Network:
-    module = _opened(sidecar, lambda: _jit_load(str(sidecar.file), map_location=device))
+    load: Callable[..., Any] = torch.jit.load  # it has no types of its own
+    with _load_errors(sidecar), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is no longer developed
+        module = load(_checked_script(sidecar.file), map_location=device)
     module.eval()
-    return lambda batch: _by_number_and_name(_as_list(module(batch)))
-
-
-_jit_load: Callable[..., Any] = torch.jit.load  # it has no types of its own
+    return lambda batch: _named(module(batch))
 
 
 def _load_torch_export(sidecar: Sidecar, device: torch.device) -> _Network:
-    _refuse_objects(sidecar)
-    with _only_weights():
-        program = _opened(sidecar, lambda: torch.export.load(str(sidecar.file)))
-    module = program.module().to(device)
-    return lambda batch: _by_number_and_name(_as_list(module(batch)))
+    from torch.export.passes import move_to_device_pass
+
+    with _load_errors(sidecar):
+        program = torch.export.load(_checked_program(sidecar.file))
+        module = move_to_device_pass(program, device).module()
+    return lambda batch: _named(module(batch))
 
 
 _LOADERS: dict[str, Callable[[Sidecar, torch.device], _Network]] = {
@@ -224,50 +321,152 @@ _LOADERS: dict[str, Callable[[Sidecar, torch.device], _Network]] = {
 }
 
 
+def _named(outputs: Any) -> dict[int | str, Tensor]:
+    """A network's outputs by their numbers, and by their names where they have names."""
+    if isinstance(outputs, Tensor):
+        return {0: outputs}
+    names = list(outputs) if isinstance(outputs, dict) else []
+    values = list(outputs.values()) if isinstance(outputs, dict) else list(outputs)
+    return {**dict(enumerate(values)), **dict(zip(names, values, strict=False))}
+
+
+def _numpy(parts: tuple[Tensor, ...]) -> NDArray[np.float32]:
+    return np.asarray(torch.cat(parts).float().cpu().numpy(), np.float32)
+
+
+def _checked_script(file: Path) -> io.BytesIO:
+    """A copy of a TorchScript file, none of whose code reads or writes files."""
+
+    def keep(name: str, content: bytes) -> bytes:
+        if name.endswith(".py") and (found := _FILE_OPERATOR.search(content)):
+            raise _refusal(file, f"code that calls {found[0].decode()}")
+        return content
+
+    return _copied(file, keep)
+
+
+def _checked_program(file: Path) -> io.BytesIO:
+    """A copy of a torch.export file with its raw tensors and its program, and nothing else.
+
+    Left out: compiled libraries, example inputs (a pickle), and of the program its notes and
+    guards (which PyTorch runs as Python). Refused: pickled tensors and objects, operators other
+    than `_OPERATOR`, and texts that PyTorch would evaluate as anything but a sum of sizes.
+    """
+
+    def keep(name: str, content: bytes) -> bytes | None:
+        inner = name.partition("/")[2]
+        if re.fullmatch(r"data/(weights|constants)/\w+_config\.json", inner):
+            for key, entry in json.loads(content)["config"].items():
+                if entry["use_pickle"] or not re.fullmatch(
+                    r"(weight|tensor)_\d+", entry["path_name"]
+                ):
+                    raise _refusal(file, f"{key!r} as a pickled object")
+            return content
+        if re.fullmatch(r"models/\w+\.json", inner):
+            return json.dumps(_checked(json.loads(content), file)).encode()
+        if re.fullmatch(r"data/sample_inputs/\w+\.pt", inner):
+            return b""
+        is_tensor = re.fullmatch(r"data/(weights|constants)/(weight|tensor)_\d+", inner)
+        return content if is_tensor or re.fullmatch(r"[\w.]+(/version)?", inner) else None
+
+    return _copied(file, keep)
+
+
+def _copied(file: Path, keep: Callable[[str, bytes], bytes | None]) -> io.BytesIO:
+    """What `keep` lets through, so that nothing is loaded but what was looked at."""
+    copy = io.BytesIO()
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(copy, "w") as checked:
+        for name in dict.fromkeys(archive.namelist()):
+            content = keep(name, archive.read(name))
+            if content is not None:
+                checked.writestr(name, content)
+    copy.seek(0)
+    return copy
+
+
+def _checked(value: Any, file: Path, key: str = "") -> Any:
+    """A part of a program, without what PyTorch would run beside its operators."""
+    if key in ("metadata", "guards_code", "forward_arg_names"):
+        return {"metadata": {}, "guards_code": [], "forward_arg_names": None}[key]
+    if isinstance(value, dict):
+        for name in value:
+            if not (_PLAIN.fullmatch(name) or _is_sum(name)):
+                raise _refusal(file, f"a program with {name!r}")
+        return {name: _checked(inner, file, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_checked(inner, file, key) for inner in value]
+    if isinstance(value, str) and not _is_harmless(key, value):
+        raise _refusal(file, f"a program with {key} {value!r}")
+    return value
+
+
+def _is_harmless(key: str, text: str) -> bool:
+    if key in ("target", "as_operator"):
+        return _OPERATOR.fullmatch(text) is not None
+    if key == "expr_str":
+        return _is_sum(text)
+    if key in ("in_spec", "out_spec"):
+        return text == "" or all(_is_plain_container(spec) for spec in json.loads(text)[1:])
+    return (_TEXT if key in ("as_string", "as_strings") else _PLAIN).fullmatch(text) is not None
+
+
+def _is_sum(text: str) -> bool:
+    """Whether a text that SymPy evaluates holds sums and products of sizes and nothing else."""
+    try:
+        nodes = list(ast.walk(ast.parse(text, mode="eval")))
+    except SyntaxError:
+        return False
+    return all(
+        isinstance(node, _SUM)
+        and not (isinstance(node, ast.Name) and not _SYMBOL.fullmatch(node.id))
+        and not (isinstance(node, ast.Call) and not isinstance(node.func, ast.Name))
+        and not (isinstance(node, ast.Constant) and not _PLAIN.fullmatch(str(node.value)))
+        for node in nodes
+    )
+
+
+def _is_plain_container(spec: Any) -> bool:
+    names = json.loads(spec["context"] or "null") or []
+    return (
+        spec["type"] in _CONTAINERS
+        and all(isinstance(name, str) and _PLAIN.fullmatch(name) for name in names)
+        and all(_is_plain_container(inner) for inner in spec["children_spec"])
+    )
+
+
+def _refusal(file: Path, what: str) -> SettingsError:
+    return SettingsError(
+        f"{shown(file)} holds {shown(what)[:200]}, which could run code of its own; it was not "
+        "loaded. Export the network again, of PyTorch's own operators only, or as ONNX."
+    )
+
+
 @contextmanager
-def _only_weights() -> Iterator[None]:
-    """Have every torch.load in here, whoever calls it, refuse all but tensors."""
-    before = os.environ.get(_FORCE_WEIGHTS_ONLY)
-    os.environ[_FORCE_WEIGHTS_ONLY] = "1"
+def _memory_errors() -> Iterator[None]:
+    """Let memory that ran out be a MemoryError; TorchScript and ONNX have none of their own."""
     try:
         yield
-    finally:
-        if before is None:
-            del os.environ[_FORCE_WEIGHTS_ONLY]
-        else:
-            os.environ[_FORCE_WEIGHTS_ONLY] = before
-
-
-def _refuse_objects(sidecar: Sidecar) -> None:
-    """Refuse an archive that holds pickled objects beside its tensors."""
-    names = _opened(sidecar, lambda: zipfile.ZipFile(sidecar.file).namelist())
-    objects = [name for name in names if _OBJECT.search(name)]
-    if objects:
-        raise SettingsError(
-            f"{sidecar.file} holds {objects[0]}, an object that would be unpickled, which can run "
-            "code; it was not loaded. Export the model without custom objects."
-        )
-
-
-def _opened(sidecar: Sidecar, load: Callable[[], Any]) -> Any:
-    try:
-        return load()
     except (MemoryError, torch.OutOfMemoryError):
         raise
+    except Exception as error:
+        if _MEMORY.search(str(error)):
+            raise MemoryError(_one_line(error)) from error
+        raise
+
+
+@contextmanager
+def _load_errors(sidecar: Sidecar) -> Iterator[None]:
+    try:
+        with _memory_errors():
+            yield
+    except (SettingsError, MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # damaged bytes make these loaders fail in any way
-        what = " ".join(str(error).split())[:200]
         raise SettingsError(
-            f"{sidecar.file} cannot be read as {sidecar.format} ({what}); export the model again, "
-            f"or correct `format` in {sidecar.path}."
+            f"{shown(sidecar.file)} cannot be read as {sidecar.format} ({_one_line(error)}); "
+            f"export the model again, or correct `format` in {shown(sidecar.path)}."
         ) from error
 
 
-def _as_list(outputs: Any) -> list[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
-
-
-def _by_number_and_name(
-    outputs: list[Tensor], names: list[str] | None = None
-) -> dict[int | str, Tensor]:
-    found: dict[int | str, Tensor] = dict(enumerate(outputs))
-    return found | dict(zip(names or [], outputs, strict=False))
+def _one_line(error: Exception) -> str:
+    return shown(" ".join(f"{type(error).__name__}: {error}".split())[:300])

@@ -10,30 +10,33 @@ from typing import Any
 
 import yaml
 
-from alwatch.errors import PoseModelError, SettingsError
+from alwatch.errors import PoseModelError, SettingsError, shown
 from alwatch.pose_models.files import HashedFiles
 from alwatch.records import LocatedSnapshot, Snapshot
 
 FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": "torch_export"}
 """End of the file's name -> its format."""
 
-_ACTIVATIONS = ("none", "sigmoid", "softmax")
+_ACTIVATIONS = ("clip", "none", "sigmoid", "softmax")
 _CHANNELS = ("rgb", "bgr", "gray")
 _LAYOUTS = ("nchw", "nhwc")
+_RESIZES = ("pad", "stretch")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
     """How a frame becomes the network's input.
 
-    With a height and a width the frame is shrunk or enlarged to fit into them and filled up at
-    the right and below; with `multiple_of` it keeps its size and is filled up so. Pixels are
-    then multiplied by `scale`, and `mean` is taken away and divided by `std`, channel by channel.
+    With a height and a width the frame is resized to them: `pad` keeps its shape and fills up
+    with black at the right or below, `stretch` does not. Without, it keeps its size and is
+    filled up to a multiple of `multiple_of`. Pixels (0-255) are then multiplied by `scale`, and
+    `mean` is taken away and divided by `std`, channel by channel.
     """
 
     height_px: int | None
     width_px: int | None
     multiple_of: int
+    resize: str
     channels: str
     layout: str
     scale: float
@@ -43,7 +46,7 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutputs:
-    """Which of the network's outputs is what: by number, or by name in ONNX files."""
+    """Which of the network's outputs is what: by number, or by name where they have names."""
 
     maps: int | str
     features: int | str | None
@@ -54,9 +57,11 @@ class ModelOutputs:
 class Sidecar:
     """What is known of an exported model.
 
-    `stride` is how many pixels of the network's input a cell of a score map stands for, and
-    `offset_px` where the middle of the first cell lies, counted from the middle of the first
-    pixel: by default in the middle of its pixels, (stride - 1) / 2.
+    `stride` is how many pixels of the network's input a cell of a score map stands for; None is
+    to be derived from the sizes. `offset_px` is where the middle of the first cell lies, 0 being
+    the middle of the first pixel; None is the middle of the cell's pixels, (stride - 1) / 2.
+    Networks trained by DeepLabCut have stride / 2, those trained by SLEAP 0. `layout` holds for
+    the outputs too.
     """
 
     path: Path
@@ -66,8 +71,8 @@ class Sidecar:
     input: ModelInput
     outputs: ModelOutputs
     activation: str
-    stride: float
-    offset_px: float
+    stride: float | None
+    offset_px: float | None
     min_distance: int
 
 
@@ -94,14 +99,34 @@ class ExportedSource:
         PoseModelError
             One of them is not readable at this moment.
         """
-        sidecar = read_sidecar(self._path)
-        snapshot = Snapshot(
-            kind="exported",
-            name=self._path.stem,
-            sha256=self._files.sha256([self._path, sidecar.file]),
-            bodyparts=sidecar.bodyparts,
-        )
+        snapshot = exported_snapshot(self._path, self._files)
         return LocatedSnapshot(snapshot, {"sidecar": str(self._path)})
+
+
+def exported_snapshot(path: Path, files: HashedFiles | None = None) -> Snapshot:
+    """Name the version of an exported model by the bytes of its YAML file and of its network.
+
+    Parameters
+    ----------
+    path : Path
+        The YAML file.
+    files : HashedFiles, optional
+        Remembers the sums of files that have not changed.
+
+    Raises
+    ------
+    SettingsError, PoseModelError
+        As `read_sidecar`.
+    """
+    sidecar = read_sidecar(path)
+    weights = sidecar.file.with_name(sidecar.file.name + ".data")  # of ONNX, where they are large
+    apart = [weights] if sidecar.format == "onnx" and weights.is_file() else []
+    return Snapshot(
+        kind="exported",
+        name=path.stem,
+        sha256=(files or HashedFiles()).sha256([path, sidecar.file, *apart]),
+        bodyparts=sidecar.bodyparts,
+    )
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -114,54 +139,63 @@ def read_sidecar(path: Path) -> Sidecar:
     PoseModelError
         It is not readable at this moment.
     """
-    content = _load(path)
-    at = _Reading(path, content)
-    name = at.text("file")
-    file = path.parent / (name or "")
+    at = _Reading(path, _load(path))
+    name = at.text("file", "be the name of a .onnx, .pt, .ts or .pt2 file")
+    file = path.parent / name
     if name and not file.is_file():
-        at.fault("file", name, f"be a file in {path.parent}")
-    suffix = Path(name or "").suffix.lower()
-    kind = at.choice("format", tuple(dict.fromkeys(FORMATS.values())), FORMATS.get(suffix))
-    bodyparts = at.names("bodyparts")
-    size = at.section("input")
-    height_px, width_px = size.count("height_px", None), size.count("width_px", None)
-    if (height_px is None) != (width_px is None):
-        at.fault("input", "one of height_px and width_px", "have both of them or neither")
-    channels = size.choice("channels", _CHANNELS, "rgb")
-    n_channels = 1 if channels == "gray" else 3
-    model_input = ModelInput(
-        height_px=height_px,
-        width_px=width_px,
-        multiple_of=size.count("multiple_of", 32) or 32,
-        channels=channels,
-        layout=size.choice("layout", _LAYOUTS, "nchw"),
-        scale=size.number("scale", 1 / 255),
-        mean=size.numbers("mean", n_channels, 0.0),
-        std=size.numbers("std", n_channels, 1.0),
-    )
-    outputs = at.section("outputs")
-    model_outputs = ModelOutputs(
-        maps=outputs.output("maps", 0) or 0,
-        features=outputs.output("features", None),
-        learned_loss=outputs.output("learned_loss", None),
-    )
-    stride = at.number("stride", math.nan)
-    if not math.isfinite(stride) or stride <= 0:
-        at.fault("stride", content.get("stride"), "be how many input pixels a map cell stands for")
+        at.fault("file", name, f"be a file in {shown(path.parent)}")
+    if at.count("n_individuals", 1) != 1:
+        at.fault("n_individuals", at.value("n_individuals"), "be 1")
     sidecar = Sidecar(
         path=path,
         file=file,
-        format=kind,
-        bodyparts=bodyparts,
-        input=model_input,
-        outputs=model_outputs,
-        activation=at.choice("activation", _ACTIVATIONS, "none"),
-        stride=stride,
-        offset_px=at.number("offset_px", (stride - 1) / 2),
+        format=at.choice("format", tuple(dict.fromkeys(FORMATS.values())), _format_of(file)),
+        bodyparts=at.names("bodyparts"),
+        input=_model_input(at.section("input")),
+        outputs=_model_outputs(at.section("outputs")),
+        activation=at.choice("activation", _ACTIVATIONS, "clip"),
+        stride=at.number("stride", None, above=0),
+        offset_px=at.number("offset_px", None),
         min_distance=at.count("min_distance", 2) or 2,
     )
     at.finish()
     return sidecar
+
+
+def _format_of(file: Path) -> str | None:
+    return FORMATS.get(file.suffix.lower())
+
+
+def _model_input(at: _Reading) -> ModelInput:
+    height_px, width_px = at.count("height_px", None), at.count("width_px", None)
+    multiple_of = at.count("multiple_of", None)
+    if (height_px is None) != (width_px is None):
+        lacking = "height_px" if height_px is None else "width_px"
+        at.fault(lacking, None, "be given, as the other one is")
+    if height_px is not None and multiple_of is not None:
+        at.fault("multiple_of", multiple_of, "be left out where height_px and width_px are given")
+    channels = at.choice("channels", _CHANNELS, "rgb")
+    n_channels = 1 if channels == "gray" else 3
+    return ModelInput(
+        height_px=height_px,
+        width_px=width_px,
+        multiple_of=multiple_of or 32,
+        resize=at.choice("resize", _RESIZES, "pad"),
+        channels=channels,
+        layout=at.choice("layout", _LAYOUTS, "nchw"),
+        scale=at.number("scale", 1 / 255, above=0) or 1 / 255,
+        mean=at.numbers("mean", n_channels, 0.0),
+        std=at.numbers("std", n_channels, 1.0, above=0),
+    )
+
+
+def _model_outputs(at: _Reading) -> ModelOutputs:
+    maps = at.output("maps", 0)
+    return ModelOutputs(
+        maps=0 if maps is None else maps,
+        features=at.output("features", None),
+        learned_loss=at.output("learned_loss", None),
+    )
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -169,16 +203,19 @@ def _load(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise SettingsError(
-            f"pose_model.project is {path}, which is no file; it must be the YAML file that "
+            f"pose_model.project is {shown(path)}, which is no file; it must be the YAML file that "
             "describes the exported model."
         ) from None
     except OSError as error:
-        raise PoseModelError(f"{path} cannot be read: {error.strerror}; try again.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        why = f"{shown(path)} cannot be read: {error.strerror}; try again."
+        raise PoseModelError(why) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no day such as 99-99
         what = " ".join(str(error).split())
-        raise SettingsError(f"{path} is no valid YAML ({what}); correct the file.") from None
+        raise SettingsError(f"{shown(path)} is no valid YAML ({what}); correct the file.") from None
     if not isinstance(content, dict):
-        raise SettingsError(f"{path} holds no settings; it must name `file` and `bodyparts`.")
+        raise SettingsError(
+            f"{shown(path)} holds no settings; it must name `file` and `bodyparts`."
+        )
     return content
 
 
@@ -194,11 +231,18 @@ class _Reading:
         self._sections: list[_Reading] = []
 
     def fault(self, key: str, found: object, must: str) -> None:
-        name = f"{self._prefix}{key}"
-        self._faults.append(f"{name} is {found!r}; it must {must}. Set it in {self._path}.")
+        is_ = "is missing" if found is None else f"is {found!r}"
+        where = shown(self._path)
+        self._faults.append(f"{self._prefix}{key} {is_}; it must {must}. Set it in {where}.")
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """What the file says; a key that is left empty counts as left out."""
+        self._known.append(key)
+        value = self._content.get(key)
+        return default if value is None else value
 
     def section(self, key: str) -> _Reading:
-        content = self._get(key) or {}
+        content = self.value(key, {})
         if not isinstance(content, dict):
             self.fault(key, content, "be a section")
             content = {}
@@ -206,15 +250,15 @@ class _Reading:
         self._sections.append(section)
         return section
 
-    def text(self, key: str) -> str | None:
-        value = self._get(key)
+    def text(self, key: str, must: str) -> str:
+        value = self.value(key)
         if not isinstance(value, str) or not value:
-            self.fault(key, value, "be the name of a file")
-            return None
+            self.fault(key, value, must)
+            return ""
         return value
 
     def names(self, key: str) -> tuple[str, ...]:
-        value = self._get(key)
+        value = self.value(key)
         good = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
         if not good or len(set(value)) < len(value):
             self.fault(key, value, "be a list of different names")
@@ -222,39 +266,42 @@ class _Reading:
         return tuple(value)
 
     def choice(self, key: str, allowed: tuple[str, ...], default: str | None) -> str:
-        value = self._get(key, default)
+        value = self.value(key, default)
         if value not in allowed:
             self.fault(key, value, f"be one of {', '.join(allowed)}")
         return str(value)
 
     def count(self, key: str, default: int | None) -> int | None:
-        value = self._get(key, default)
+        value = self.value(key, default)
         if value is not None and (type(value) is not int or value < 1):
             self.fault(key, value, "be a whole number >= 1")
             return default
         return value
 
-    def number(self, key: str, default: float) -> float:
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.fault(key, value, "be a number")
+    def number(self, key: str, default: float | None, *, above: float = -math.inf) -> float | None:
+        value = self.value(key, default)
+        if value is not None and not _is_number(value, above):
+            self.fault(key, value, f"be a number{_above(above)}")
             return default
-        return float(value)
+        return None if value is None else float(value)
 
-    def numbers(self, key: str, n: int, default: float) -> tuple[float, ...]:
-        value = self._get(key, [default] * n)
+    def numbers(
+        self, key: str, n: int, default: float, *, above: float = -math.inf
+    ) -> tuple[float, ...]:
+        value = self.value(key, default)
         values = value if isinstance(value, list) else [value] * n
-        if len(values) != n or not all(type(v) in (int, float) for v in values):
-            self.fault(key, value, f"be a number or a list of {n}")
+        if len(values) != n or not all(_is_number(v, above) for v in values):
+            self.fault(key, value, f"be a number{_above(above)} or a list of {n} of them")
             return (default,) * n
         return tuple(float(v) for v in values)
 
     def output(self, key: str, default: int | None) -> int | str | None:
-        value = self._get(key, default)
-        if value is not None and type(value) not in (int, str):
-            self.fault(key, value, "be the number, or in ONNX the name, of an output")
+        value = self.value(key, default)
+        is_number = type(value) is int and value >= 0
+        if value is not None and not is_number and not (isinstance(value, str) and value):
+            self.fault(key, value, "be the number of an output (0, 1, ...) or its name")
             return default
-        return value if value is None or isinstance(value, str) else int(value)
+        return None if value is None else value if isinstance(value, str) else int(value)
 
     def finish(self) -> None:
         """Raise whatever was wrong, here and in the sections."""
@@ -264,14 +311,20 @@ class _Reading:
 
     def _all_faults(self) -> list[str]:
         unknown = []
+        known = list(dict.fromkeys(self._known))
         for key in self._content:
-            if key not in self._known:
-                near = difflib.get_close_matches(str(key), self._known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(self._known)}."
-                unknown.append(f"{self._prefix}{key} is not known in {self._path}; {hint}")
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
+                name = shown(f"{self._prefix}{key}")
+                unknown.append(f"{name} is not known in {shown(self._path)}; {hint}")
         return [*self._faults, *unknown, *(f for s in self._sections for f in s._all_faults())]
 
-    def _get(self, key: str, default: Any = None) -> Any:
-        self._known.append(key)
-        value = self._content.get(key)
-        return default if value is None else value
+
+def _is_number(value: object, above: float) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value > above  # type: ignore[arg-type, operator]
+
+
+def _above(bound: float) -> str:
+    return f" > {bound:g}" if math.isfinite(bound) else ""

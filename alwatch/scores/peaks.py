@@ -1,7 +1,7 @@
 """Local maxima of score maps, many maps at a time, on a processor or a graphics card.
 
 Score maps are mostly background. So one pass finds the highest value of every row, and all else
-happens where a row rises above its map's threshold.
+happens on the rows that rise above their map's threshold.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ABOVE_AND_BELOW = ((-1, 0), (1, 0))
+_CELLS_AT_A_TIME = 2**19
+"""So many stay in a processor's cache."""
+
 _AFTER = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
@@ -58,6 +60,7 @@ def find_peaks(
     Parameters
     ----------
     maps : float tensor of shape (..., h, w)
+        Gradients are not followed.
     min_distance_px : int, >= 1
         In cells of the map.
     threshold_abs : float
@@ -72,23 +75,29 @@ def find_peaks(
     Raises
     ------
     ValueError
-        A map holds NaN.
+        A map holds NaN, or there is nothing to look at or for.
     """
-    if maps.ndim < 2 or min_distance_px < 1 or max_peaks < 1:
+    if maps.ndim < 2 or 0 in maps.shape[-2:] or min_distance_px < 1 or max_peaks < 1:
         raise ValueError(
-            "maps must have shape (..., h, w), and min_distance_px and max_peaks be at least 1; "
-            f"got {tuple(maps.shape)}, {min_distance_px} and {max_peaks}"
+            "maps must have shape (..., h, w), and h, w, min_distance_px and max_peaks be at "
+            f"least 1; got {tuple(maps.shape)}, {min_distance_px} and {max_peaks}"
         )
     height, width = maps.shape[-2:]
-    flat = maps.reshape(-1, height, width)
-    maxima = _not_everywhere(
-        _local_maxima(_highest_along_rows(flat, threshold_abs, threshold_rel), min_distance_px)
-    )
-    if exclude_border_px:
-        maxima = maxima.inside(exclude_border_px)
-    if merge_plateaus:
-        maxima = _first_of_plateaus(maxima)
-    values, rows, columns = _highest(maxima, min_distance_px, max_peaks)
+    flat = maps.detach().reshape(-1, height, width)
+    tops = flat.amax(dim=2)  # (m, h)
+    level = _levels(tops, threshold_abs, threshold_rel)
+    rises = tops > level
+    pieces = int(rises.sum()) * width // _CELLS_AT_A_TIME + 1
+    parts = []
+    for some in zip(*(torch.chunk(each, pieces) for each in (flat, level, rises)), strict=True):
+        maxima = _not_everywhere(_local_maxima(*some, min_distance_px))
+        if exclude_border_px:
+            maxima = maxima.inside(exclude_border_px)
+        maxima = _high_enough(maxima, max_peaks)
+        if merge_plateaus:
+            maxima = _first_of_plateaus(maxima)
+        parts.append(_highest(maxima, min_distance_px, max_peaks))
+    values, rows, columns = (torch.cat(part) for part in zip(*parts, strict=True))
     shape = (*maps.shape[:-2], max_peaks)
     count = (rows >= 0).sum(dim=1).reshape(maps.shape[:-2])
     return Peaks(values.reshape(shape), rows.reshape(shape), columns.reshape(shape), count)
@@ -121,44 +130,47 @@ class _Cells:
         columns = (self.column >= border_px) & (self.column < width - border_px)
         return self[rows & columns]
 
-    def beside(self, down: Tensor, right: Tensor) -> Tensor:
-        """Values so many rows and columns away; at the border those of the nearest cell.
-
-        Which lies between, so that for a maximum over a window this changes nothing.
-        """
-        height, width = self.flat.shape[1:]
-        row = (self.row[:, None] + down).clamp_(0, height - 1)
-        column = (self.column[:, None] + right).clamp_(0, width - 1)
-        start = self.number[:, None] * (height * width)
-        return self.flat.reshape(-1).take(start + row * width + column)
+    def in_map(self) -> tuple[Tensor, int]:
+        """Which of its map's cells each is, and how many the map with the most has."""
+        counts = torch.bincount(self.number, minlength=len(self.flat))
+        place = torch.arange(len(self.number), device=self.flat.device)
+        rank = place - (counts.cumsum(0) - counts)[self.number]
+        return rank, int(counts.max()) if len(counts) else 0
 
 
-def _highest_along_rows(flat: Tensor, absolute: float, relative: float) -> _Cells:
-    """Cells above the threshold that neither of their row's neighbours is higher than."""
-    tops = flat.amax(dim=2)  # (m, h)
-    highest = tops.amax(dim=1)
+def _levels(tops: Tensor, absolute: float, relative: float) -> Tensor:
+    """What a peak of each map is above, shape (m, 1), from the highest value of every row."""
+    highest = tops.amax(dim=1, keepdim=True)
     if bool(highest.isnan().any()):
         raise ValueError("maps must not hold NaN")
-    level = (highest * relative).clamp(min=absolute)
-    number, row = (tops > level[:, None]).nonzero(as_tuple=True)
-    rows = flat[number, row]  # (r, w)
-    is_candidate = rows > level[number, None]
-    is_candidate[:, 1:] &= rows[:, 1:] >= rows[:, :-1]
-    is_candidate[:, :-1] &= rows[:, :-1] >= rows[:, 1:]
-    which, column = is_candidate.nonzero(as_tuple=True)
+    return (highest * relative).clamp(min=absolute)
+
+
+def _local_maxima(flat: Tensor, level: Tensor, rises: Tensor, distance: int) -> _Cells:
+    """Cells above the level that no cell within `distance` rows and columns is higher than.
+
+    Rows of which `rises` (m, h) is not true hold none.
+    """
+    maps, height, width = flat.shape
+    number, row = rises.nonzero(as_tuple=True)
+    rows = flat.reshape(maps * height, width).index_select(0, number * height + row)  # (r, w)
+    # A last row, lower than all, stands for rows outside and for those that were left out.
+    along = torch.cat([rows, rows.new_full((1, width), -torch.inf)])
+    window = along.clone()
+    for step in range(1, distance + 1):
+        torch.maximum(window[:, step:], along[:, :-step], out=window[:, step:])
+        torch.maximum(window[:, :-step], along[:, step:], out=window[:, :-step])
+    padded = height + 2 * distance
+    place = number * padded + row + distance
+    place_to_row = place.new_full((maps * padded,), len(rows))
+    place_to_row[place] = torch.arange(len(rows), device=flat.device)
+    near = window[:-1].clone()
+    for step in range(1, distance + 1):
+        for other in (place - step, place + step):
+            torch.maximum(near, window.index_select(0, place_to_row[other]), out=near)
+    is_peak = (rows >= near) & (rows > level[number])
+    which, column = is_peak.nonzero(as_tuple=True)
     return _Cells(flat, number[which], row[which], column, rows[which, column])
-
-
-def _local_maxima(cells: _Cells, distance: int) -> _Cells:
-    """Cells that no cell within `distance` rows and columns is higher than."""
-    device = cells.flat.device
-    near = torch.arange(-distance, distance + 1, device=device)
-    down, right = torch.meshgrid(near, near, indexing="ij")
-    window = torch.stack([down.reshape(-1), right.reshape(-1)])
-    # Most have a higher one right above or below; few are worth a look at the whole window.
-    for down, right in (torch.tensor(_ABOVE_AND_BELOW, device=device).T, window):
-        cells = cells[cells.value >= cells.beside(down, right).amax(dim=1)]
-    return cells
 
 
 def _not_everywhere(cells: _Cells) -> _Cells:
@@ -166,6 +178,24 @@ def _not_everywhere(cells: _Cells) -> _Cells:
     maps, height, width = cells.flat.shape
     is_flat = torch.bincount(cells.number, minlength=maps) == height * width
     return cells[~is_flat[cells.number]] if bool(is_flat.any()) else cells
+
+
+def _high_enough(cells: _Cells, max_peaks: int) -> _Cells:
+    """Cells of each map's `max_peaks` highest different values: no others can be taken.
+
+    Maxima that are too near to each other are equal, or one would not be a maximum. So of every
+    value at least one cell is taken, as long as peaks are wanted.
+    """
+    rank, most = cells.in_map()
+    if most <= max_peaks:
+        return cells
+    table = cells.flat.new_full((len(cells.flat), most), -torch.inf)
+    table[cells.number, rank] = cells.value
+    falling = table.sort(dim=1, descending=True).values
+    values_above = (falling[:, 1:] < falling[:, :-1]).cumsum(dim=1)
+    later = falling[:, 1:].masked_fill(values_above >= max_peaks, torch.inf)
+    lowest = torch.minimum(falling[:, 0], later.amin(dim=1))
+    return cells[cells.value >= lowest[cells.number]]
 
 
 def _first_of_plateaus(cells: _Cells) -> _Cells:
@@ -201,11 +231,9 @@ def _highest(cells: _Cells, distance: int, max_peaks: int) -> tuple[Tensor, Tens
     by_height = cells[cells.value.argsort(descending=True, stable=True)]
     sorted_cells = by_height[by_height.number.argsort(stable=True)]
     number = sorted_cells.number
-    counts = torch.bincount(number, minlength=maps)
-    most = max(int(counts.max()) if maps else 0, 1)
-    rank = torch.arange(len(number), device=number.device) - (counts.cumsum(0) - counts)[number]
-    table = cells.flat.new_zeros(maps, most)
-    rows, columns = number.new_full((2, maps, most), -1)
+    rank, most = sorted_cells.in_map()
+    table = cells.flat.new_zeros(maps, max(most, 1))
+    rows, columns = number.new_full((2, *table.shape), -1)
     for into, values in (
         (table, sorted_cells.value), (rows, sorted_cells.row), (columns, sorted_cells.column)
     ):  # fmt: skip

@@ -99,6 +99,8 @@ class QueuePage:
         How many videos, and how many of their frames, were looked at.
     strategy, seed, embedder, software, command
         What it takes to make the same queue again; `command` is what to type.
+    score_sheet : bytes, optional
+        A PNG of the frames of which the pose model is least and most sure, with its score maps.
     """
 
     season: str
@@ -111,6 +113,7 @@ class QueuePage:
     embedder: str
     software: str
     command: str
+    score_sheet: bytes | None = None
 
 
 def write_queue_page(path: Path, page: QueuePage) -> None:
@@ -189,6 +192,7 @@ def _view(page: QueuePage) -> dict[str, Any]:
         "n_dots": len(dots),
         "n_others": len(others),
         "scale": scale,
+        "score_sheet": page.score_sheet and _uri("png", page.score_sheet),
     }
 
 
@@ -233,7 +237,11 @@ def _data_uri(image: ImageArray) -> str:
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
+    return _uri("jpeg", jpeg.tobytes())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
 
 
 def _clock(time_s: float) -> str:

@@ -132,12 +132,14 @@ def print_share(n: int, rounds: int, cores: int) -> None:
     runs = [on(cores, model, images), *(on(cores, mpe_entropy, some) for some in maps)]
     forward_s, *ours_s = fastest_s(runs, rounds)
     print(
-        f"\nforward pass of ResNet-50 and one deconvolution, {n} frames of {INPUT_PX} px, {cores} cores"
+        f"\nforward pass of ResNet-50 and one deconvolution: {n} frames of {INPUT_PX} px, "
+        f"{cores} cores"
     )
     print(f"{'forward':22} {forward_s / n * 1e3:9.1f} ms/frame")
     for name, duration_s in zip(MAPS, ours_s, strict=True):
         print(
-            f"{'mpe, ' + name:22} {duration_s / n * 1e3:9.3f} ms/frame {duration_s / forward_s:8.2%}"
+            f"{'mpe, ' + name:22} {duration_s / n * 1e3:9.3f} ms/frame, "
+            f"{duration_s / forward_s:.2%} of it"
         )
 
 

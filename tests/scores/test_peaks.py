@@ -113,6 +113,20 @@ def test_no_more_peaks_than_asked_for() -> None:
     assert len(peaks_of(values, max_peaks=50)) == 9
 
 
+def test_equal_peaks_fill_the_places_before_lower_ones_do() -> None:
+    """Of three equal peaks two cells apart, the middle one is too near; the fourth moves up."""
+    values = spots((2, 2, 1.0), (2, 4, 1.0), (2, 6, 1.0), (9, 1, 0.5), (9, 9, 0.3))
+    assert peaks_of(values, min_distance_px=3, max_peaks=3) == [
+        (1.0, 2, 2), (1.0, 2, 6), (0.5, 9, 1),
+    ]  # fmt: skip
+
+
+def test_maps_on_their_way_through_training_have_peaks_too() -> None:
+    values = torch.from_numpy(spots((2, 2, 1.0))).requires_grad_()
+    found = find_peaks(values, min_distance_px=2, **ABOVE_ZERO)  # type: ignore[arg-type]
+    assert listed(found) == [(1.0, 2, 2)]
+
+
 def test_many_maps_are_as_each_alone() -> None:
     rng = np.random.default_rng(0)
     maps = torch.from_numpy(rng.random((3, 4, 9, 7), np.float32))
@@ -135,6 +149,27 @@ def test_no_maps_have_no_peaks(shape: tuple[int, ...]) -> None:
 def test_a_map_with_a_hole_of_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         peaks_of(spots((3, 3, float("nan"))))
+
+
+def test_so_many_maps_that_they_are_taken_in_pieces_are_as_each_alone() -> None:
+    """Two thousand maps of 20 x 20 cells, most rows of which rise above the threshold."""
+    rng = np.random.default_rng(0)
+    maps = torch.from_numpy(rng.random((2000, 20, 20), np.float32))
+    together = find_peaks(maps, min_distance_px=2, **ABOVE_ZERO)  # type: ignore[arg-type]
+    for i in range(0, 2000, 37):
+        alone = find_peaks(maps[i], min_distance_px=2, **ABOVE_ZERO)  # type: ignore[arg-type]
+        assert listed(alone) == [
+            (v, r, c)
+            for v, r, c in zip(
+                together.values[i].tolist(), together.rows[i].tolist(),
+                together.columns[i].tolist(), strict=True,
+            )
+        ]  # fmt: skip
+
+
+def test_maps_without_cells_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"got \(3, 0, 4\)"):
+        peaks_of(np.zeros((3, 0, 4)))
 
 
 def test_a_distance_of_nothing_is_refused() -> None:
