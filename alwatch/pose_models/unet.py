@@ -28,6 +28,7 @@ STRIDE = 2
 _LEVELS = 3
 _SIGMA_CELLS = 1.5
 _PEAK_WEIGHT = 20.0
+_BACKGROUND_LOGIT = -4.0
 _MOST_ROTATION = math.radians(20)
 _MOST_SCALING = 0.12
 _MOST_SHIFT = 0.06
@@ -56,6 +57,8 @@ class UNet(nn.Module):
             _convolutions(widths[i + 1] + widths[i], widths[i]) for i in reversed(range(_LEVELS))
         )
         self.head = nn.Conv2d(width, n_bodyparts, 1)
+        # Nearly all of a map is background: to begin there saves the time of learning it.
+        self.head.bias = nn.Parameter(torch.full((n_bodyparts,), _BACKGROUND_LOGIT))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Score maps, as logits, and features."""

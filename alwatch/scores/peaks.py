@@ -89,8 +89,10 @@ def find_peaks(
     rises = tops > level
     pieces = int(rises.sum()) * width // _CELLS_AT_A_TIME + 1
     parts = []
-    for some in zip(*(torch.chunk(each, pieces) for each in (flat, level, rises)), strict=True):
-        maxima = _not_everywhere(_local_maxima(*some, min_distance_px))
+    for some, above, where in zip(
+        flat.chunk(pieces), level.chunk(pieces), rises.chunk(pieces), strict=True
+    ):
+        maxima = _not_everywhere(_local_maxima(some, above, where, min_distance_px))
         if exclude_border_px:
             maxima = maxima.inside(exclude_border_px)
         maxima = _high_enough(maxima, max_peaks)

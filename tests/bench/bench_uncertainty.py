@@ -70,7 +70,7 @@ def scores_of(model: PoseModel, frames: np.ndarray) -> tuple[dict[str, np.ndarra
         "mpe_softmax, mean": aggregate(signals["mpe_softmax"], "mean"),
         "1 - confidence, mean": aggregate(unsure, "mean"),
         "1 - confidence, top quarter": aggregate(unsure, "top_quarter"),
-        "flip, mean": aggregate(signals["flip"], "mean"),
+        "flip, mean, unseen = 1": aggregate(np.nan_to_num(signals["flip"], nan=1.0), "mean"),
         "mpe + (1 - confidence), mean": aggregate(absent_worst + unsure, "mean"),
     }
     return {k: np.nan_to_num(v) for k, v in rows.items()}, signals["pose"][:, 0, :, :2]

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from alwatch.errors import SettingsError
-from alwatch.pose_models.exported import ExportedModel
+from alwatch.pose_models.exported import ExportedModel, _checked_program
 from alwatch.pose_models.prediction import PoseModel
 
 SUFFIXES = [".onnx", ".pt", ".pt2"]
@@ -301,6 +301,13 @@ def test_maps_and_features_are_of_the_frame_without_its_filling(tmp_path: Path) 
     assert found.poses[..., 1].max() < 32
 
 
+@pytest.mark.parametrize(("resize", "rows"), [("pad", 8), ("stretch", 16)])
+def test_a_stretched_frame_takes_up_the_whole_input(tmp_path: Path, resize: str, rows: int) -> None:
+    given = {"height_px": 64, "width_px": 64, "resize": resize}
+    (maps,) = loaded(tmp_path, Spots(), input=given).predict(noise(1, 32, 64), 1).maps
+    assert maps.values.shape == (1, 2, rows, 16)
+
+
 class Ramp(nn.Module):
     """Maps of -1, 0, 1 and 2 in turn."""
 
@@ -425,7 +432,7 @@ def test_onnx_without_onnxruntime_is_refused(
 def test_memory_that_runs_out_is_not_taken_for_a_wrong_file(tmp_path: Path) -> None:
     class Hungry(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
-            return images.repeat(1, 1, 1, 10**11)
+            return images.repeat(1, 1, 1, 100_000_000_000)
 
     save(Hungry(), tmp_path / "model.pt")
     with pytest.raises(MemoryError):
@@ -554,6 +561,7 @@ def test_guards_that_are_code_are_never_run(program: Path) -> None:
     assert mark.exists(), "PyTorch by itself would run it"
     mark.unlink()
     ExportedModel(str(program.with_name("model.yaml")), device="cpu")
+    torch.export.load(_checked_program(program)).module()(torch.zeros(2, 3, 64, 96))
     assert not mark.exists()
 
 

@@ -97,6 +97,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"stride": 0}, "stride is 0; it must be a number > 0"),
     ({"stride": True}, "stride is True; it must be a number > 0"),
     ({"offset_px": float("nan")}, "offset_px is nan; it must be a number"),
+    ({"stride": float("inf")}, "stride is inf; it must be a number > 0"),
     ({"n_individuals": 2}, "n_individuals is 2; it must be 1"),
     ({"min_distance": 1.5}, "min_distance is 1.5; it must be a whole number >= 1"),
     ({"input": 3}, "input is 3; it must be a section"),

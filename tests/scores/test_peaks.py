@@ -107,6 +107,16 @@ def test_a_peak_must_be_above_both_thresholds() -> None:
     assert len(peaks_of(values, threshold_rel=0.06)) == 2
 
 
+def test_each_map_has_a_threshold_of_its_own() -> None:
+    """Above a tenth of 1.0 only one; above a tenth of 0.2, though in the same row, both."""
+    maps = torch.from_numpy(
+        np.stack([spots((2, 2, high), (2, 9, 0.06)) for high in (1.0, 0.2, 1.0)])
+    )
+    rules = {"min_distance_px": 2, "threshold_abs": 0.0, "threshold_rel": 0.1, "max_peaks": 5}
+    assert find_peaks(maps, **rules).count.tolist() == [1, 2, 1]  # type: ignore[arg-type]
+    assert find_peaks(maps[1:], **rules).count.tolist() == [2, 1]  # type: ignore[arg-type]
+
+
 def test_no_more_peaks_than_asked_for() -> None:
     values = spots(*((r, c, r + c + 1.0) for r in (1, 5, 9) for c in (1, 5, 9)))
     assert len(peaks_of(values, max_peaks=4)) == 4
