@@ -11,7 +11,14 @@ from alwatch.app import App
 from alwatch.config import load_settings
 
 
-def make_video(path: Path, *, n_frames: int = 50, seed: int = 0, fps: int = 25) -> Path:
+def make_video(
+    path: Path,
+    *,
+    n_frames: int = 50,
+    seed: int = 0,
+    fps: int = 25,
+    colour: tuple[int, int, int] = (255, 255, 255),
+) -> Path:
     """Write an H.264 video of a square that wanders over a noisy ground; seeds differ visibly."""
     rng = np.random.default_rng(seed)
     ground = rng.integers(0, 120, (48, 64, 3), np.uint8)
@@ -23,7 +30,7 @@ def make_video(path: Path, *, n_frames: int = 50, seed: int = 0, fps: int = 25) 
         for number in range(n_frames):
             x, y = np.clip(np.array([x, y]) + rng.integers(-4, 5, 2), 0, 36)
             image = ground.copy()
-            image[y : y + 12, x : x + 12] = 255
+            image[y : y + 12, x : x + 12] = colour
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))
