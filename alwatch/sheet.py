@@ -73,7 +73,7 @@ def _sheet_frame(app: App, scorer: PoseProcess, frame: ScoredFrame) -> SheetFram
         pose=scores["pose"][0],
         bodypart=number,
         peaks=_peaks(maps[number]),
-        title=f"{video.path.stem} {frame.frame}: {frame.score:.3f}",
+        title=f"{video.season} {video.path.stem} {frame.frame}: {frame.score:.3f}",
     )
 
 

@@ -108,7 +108,7 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None]) -> Path:
     page = folder / "queue.html"
     command = f"alwatch --config {settings_file} queue {second} --budget {BUDGET} --seed {seed}"
     sheet = folder / "scores.png"
-    ranked = app.ranked_frames("mpe", second)
+    ranked = app.ranked_frames("mpe", None)
     draw_score_sheet(app, sheet, ranked, count=SHEET_FRAMES, by="mpe")
     for row in app.snapshots_on_seasons():
         say(f"{row.season}: mean uncertainty of the model {row.uncertainty:.3f}")
