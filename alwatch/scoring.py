@@ -205,7 +205,7 @@ class CurrentPoseModel:
         self._look_due_s = -math.inf
         self._located: LocatedSnapshot | None = None
         self._loaded: tuple[AbstractContextManager[Scoring], Scoring] | None = None
-        self._problem: str | None = None
+        self._fault: SettingsError | PoseModelError | None = None
 
     def work_once(
         self,
@@ -231,7 +231,7 @@ class CurrentPoseModel:
                 self._loaded = (context, context.__enter__())
             return self._loaded[1].work_once(on_start=on_start, on_frames=on_frames)
         except (SettingsError, PoseModelError) as error:
-            self._report(str(error))
+            self._report(error)
             return None
 
     def look(self) -> Snapshot | None:
@@ -239,14 +239,15 @@ class CurrentPoseModel:
         try:
             self._look()
         except (SettingsError, PoseModelError) as error:
-            self._report(str(error))
-        usable = self._located is not None and self._problem is None
-        return self._located.snapshot if self._located is not None and usable else None
+            self._report(error)
+        if self._located is None or self._fault is not None:
+            return None
+        return self._located.snapshot
 
     @property
-    def problem(self) -> str | None:
+    def fault(self) -> SettingsError | PoseModelError | None:
         """What keeps the model from scoring."""
-        return self._problem
+        return self._fault
 
     def close(self) -> None:
         """End the model's worker, if there is one."""
@@ -259,20 +260,20 @@ class CurrentPoseModel:
             return
         self._look_due_s = self._timer() + self._scan_s
         located = self._source.find()
-        if located == self._located and self._problem is None:
+        if located == self._located and self._fault is None:
             return
         self.close()
         self._located = located
         if self._store.scores.set_current(located.snapshot, self._clock()):
             log.info("scoring by %s of %s", located.snapshot.name, located.snapshot.kind)
-        self._problem = None
+        self._fault = None
 
-    def _report(self, problem: str) -> None:
+    def _report(self, fault: SettingsError | PoseModelError) -> None:
         self.close()
-        if problem != self._problem:
-            log.error("the pose model cannot score: %s", problem)
-            self._store.scores.set_problem(problem, self._clock())
-        self._problem = problem
+        if str(fault) != str(self._fault):
+            log.error("the pose model cannot score: %s", fault)
+            self._store.scores.set_problem(str(fault), self._clock())
+        self._fault = fault
         self._look_due_s = self._timer() + self._scan_s
 
 

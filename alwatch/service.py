@@ -23,7 +23,6 @@ from typing import IO, Any, Protocol, Self
 from alwatch.app import App
 from alwatch.errors import (
     NothingToDoError,
-    PoseModelError,
     SettingsError,
     StopRequestedError,
     StoreError,
@@ -457,7 +456,7 @@ def score_now(app: App, report: Reporter) -> ScoringSummary | None:
     ------
     NothingToDoError
         The settings name no pose model.
-    PoseModelError
+    SettingsError, PoseModelError
         The model cannot score.
     StoreError
         The state folder cannot be used.
@@ -477,7 +476,8 @@ def score_now(app: App, report: Reporter) -> ScoringSummary | None:
         scores.recover(app.clock())
         snapshot = model.look()
         if snapshot is None:
-            raise PoseModelError(str(model.problem))
+            assert model.fault is not None
+            raise model.fault
         scores.retry_failed(snapshot, app.clock())
         before = scores.progress(snapshot)
         summary = ScoringSummary(snapshot=snapshot.name, known=before.videos_done)
@@ -489,8 +489,8 @@ def score_now(app: App, report: Reporter) -> ScoringSummary | None:
             summary.failed += outcome.state == "failed"
             summary.frames += outcome.n_frames
             report.end(outcome)
-        if model.problem is not None:
-            raise PoseModelError(model.problem)
+        if model.fault is not None:
+            raise model.fault
     return summary
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from alwatch.app import App
-from alwatch.errors import NothingToDoError, PoseModelError
+from alwatch.errors import NothingToDoError, SettingsError
 from alwatch.records import LabelledFrame, LabelledPoint
 from alwatch.scored import ranked_frames, snapshots_on_seasons
 from alwatch.service import Backfill, score_now
@@ -86,7 +86,7 @@ def test_a_model_that_is_gone_is_a_problem_of_the_model_not_of_the_videos(
     app: App, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "model")
-    with pytest.raises(PoseModelError, match=r"spots\.yaml"):
+    with pytest.raises(SettingsError, match=r"spots\.yaml"):
         score_now(app, Recorder())
     problem = app.store.scores.current().problem
     assert problem is not None
