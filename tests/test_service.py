@@ -232,7 +232,7 @@ def test_a_full_disk_pauses_it_and_room_lets_it_go_on(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     make_video(tmp_path / "archive" / "s" / "a.mp4", n_frames=500)
     program = (
-        f"mount -t tmpfs -o size=1m tmpfs {tmp_path}/state && touch {tmp_path}/mounted && "
+        f"mount -t tmpfs -o size=2m tmpfs {tmp_path}/state && touch {tmp_path}/mounted && "
         f"while [ -e {tmp_path}/mounted ]; do sleep 0.1; done; "
         f"exec {sys.executable} -m alwatch --config {settings} run 2> {tmp_path}/daemon.log"
     )
@@ -244,7 +244,7 @@ def test_a_full_disk_pauses_it_and_room_lets_it_go_on(tmp_path: Path) -> None:
                 pytest.skip("user namespaces with mounts are not allowed here")
             inside = Path(f"/proc/{process.pid}/root{tmp_path}/state")
             ballast = inside / "ballast"
-            ballast.write_bytes(bytes(850_000))
+            ballast.write_bytes(bytes(1700000))
             mounted.unlink()
             log = tmp_path / "daemon.log"
             until(lambda: log.exists() and "Trying again" in log.read_text(), "pausing")
