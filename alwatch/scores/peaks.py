@@ -14,6 +14,9 @@ from torch import Tensor
 _CELLS_AT_A_TIME = 2**19
 """So many stay in a processor's cache."""
 
+_CELLS_PER_CANDIDATE = 20
+"""With more cells to a candidate, its surroundings are cheaper looked up than swept (measured)."""
+
 _AFTER = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
@@ -132,6 +135,17 @@ class _Cells:
         columns = (self.column >= border_px) & (self.column < width - border_px)
         return self[rows & columns]
 
+    def highest_within(self, down: int, right: int) -> Tensor:
+        """The highest value within so many rows and columns of each."""
+        height, width = self.flat.shape[1:]
+        device = self.flat.device
+        # Beyond the border stands the nearest cell, which is in the window anyway.
+        rows = self.row[:, None] + torch.arange(-down, down + 1, device=device)
+        columns = self.column[:, None] + torch.arange(-right, right + 1, device=device)
+        rows = (rows.clamp_(0, height - 1) + self.number[:, None] * height) * width
+        places = rows[:, :, None] + columns.clamp_(0, width - 1)[:, None, :]
+        return self.flat.reshape(-1).take(places).amax(dim=(1, 2))
+
     def in_map(self) -> tuple[Tensor, int]:
         """Which of its map's cells each is, and how many the map with the most has."""
         counts = torch.bincount(self.number, minlength=len(self.flat))
@@ -156,6 +170,27 @@ def _local_maxima(flat: Tensor, level: Tensor, rises: Tensor, distance: int) -> 
     maps, height, width = flat.shape
     number, row = rises.nonzero(as_tuple=True)
     rows = flat.reshape(maps * height, width).index_select(0, number * height + row)  # (r, w)
+    # One comparison with the highest of three costs less than three comparisons.
+    beside = level.index_select(0, number).expand_as(rows).clone()
+    torch.maximum(beside[:, 1:], rows[:, :-1], out=beside[:, 1:])
+    torch.maximum(beside[:, :-1], rows[:, 1:], out=beside[:, :-1])
+    is_maximum = rows >= beside
+    is_sparse = int(is_maximum.sum()) * _CELLS_PER_CANDIDATE < rows.numel()
+    if not is_sparse:
+        is_maximum &= rows >= _highest_around(rows, number, row, flat.shape, distance)
+    which, column = is_maximum.nonzero(as_tuple=True)
+    cells = _Cells(flat, number[which], row[which], column, rows[which, column])
+    # Most have a higher one right above or below; few are worth a look at the whole window.
+    for down, right in ((1, 0), (distance, distance)) if is_sparse else ():
+        cells = cells[cells.value >= cells.highest_within(down, right)]
+    return cells[cells.value > level[cells.number, 0]]
+
+
+def _highest_around(
+    rows: Tensor, number: Tensor, row: Tensor, shape: torch.Size, distance: int
+) -> Tensor:
+    """The highest value within `distance` rows and columns of every cell of these rows (r, w)."""
+    maps, height, width = shape
     # A last row, lower than all, stands for rows outside and for those that were left out.
     along = torch.cat([rows, rows.new_full((1, width), -torch.inf)])
     window = along.clone()
@@ -165,14 +200,12 @@ def _local_maxima(flat: Tensor, level: Tensor, rises: Tensor, distance: int) -> 
     padded = height + 2 * distance
     place = number * padded + row + distance
     place_to_row = place.new_full((maps * padded,), len(rows))
-    place_to_row[place] = torch.arange(len(rows), device=flat.device)
+    place_to_row[place] = torch.arange(len(rows), device=rows.device)
     near = window[:-1].clone()
     for step in range(1, distance + 1):
         for other in (place - step, place + step):
             torch.maximum(near, window.index_select(0, place_to_row[other]), out=near)
-    is_peak = (rows >= near) & (rows > level[number])
-    which, column = is_peak.nonzero(as_tuple=True)
-    return _Cells(flat, number[which], row[which], column, rows[which, column])
+    return near
 
 
 def _not_everywhere(cells: _Cells) -> _Cells:

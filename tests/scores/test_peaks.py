@@ -206,6 +206,32 @@ def test_peaks_are_those_of_plain_loops(values: np.ndarray, distance: int, most:
     assert listed(found) == [pytest.approx(peak) for peak in plain]
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    cells=st.lists(
+        st.tuples(
+            st.sampled_from([0, 1, 2, 20, 37, 38, 39]), st.sampled_from([0, 1, 2, 30, 57, 58, 59]),
+            st.sampled_from([0.04, 0.05, 0.3, 0.5, 1.0]),
+        ),
+        max_size=12,
+    ),
+    distance=st.integers(1, 4),
+    most=st.integers(1, 6),
+)  # fmt: skip
+def test_peaks_of_maps_that_are_mostly_background_are_those_of_plain_loops(
+    cells: list[tuple[int, int, float]], distance: int, most: int
+) -> None:
+    values = np.zeros((40, 60), np.float32)
+    for row, column, height in cells:
+        values[row, column] = height
+    found = find_peaks(
+        torch.from_numpy(values), min_distance_px=distance, threshold_abs=0.05,
+        threshold_rel=0.1, max_peaks=most,
+    )  # fmt: skip
+    plain = plain_peaks(values, distance=distance, lowest=0.05, share=0.1, most=most)
+    assert listed(found) == [pytest.approx(peak) for peak in plain]
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_with_scikit_images_rules_the_peaks_are_scikit_images(seed: int) -> None:
     rng = np.random.default_rng(seed)
