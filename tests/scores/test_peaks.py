@@ -210,9 +210,11 @@ def test_peaks_are_those_of_plain_loops(values: np.ndarray, distance: int, most:
 @given(
     cells=st.lists(
         st.tuples(
-            st.sampled_from([0, 1, 2, 20, 37, 38, 39]), st.sampled_from([0, 1, 2, 30, 57, 58, 59]),
+            st.sampled_from([0, 1, 2, 38, 39]),
+            st.sampled_from([0, 1, 2, 58, 59]),
             st.sampled_from([0.04, 0.05, 0.3, 0.5, 1.0]),
         ),
+        min_size=4,
         max_size=12,
     ),
     distance=st.integers(1, 4),
