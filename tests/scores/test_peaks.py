@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
@@ -220,6 +220,8 @@ def test_peaks_are_those_of_plain_loops(values: np.ndarray, distance: int, most:
     distance=st.integers(1, 4),
     most=st.integers(1, 6),
 )  # fmt: skip
+@example(cells=[(0, 2, 1.0), (1, 0, 0.5)], distance=2, most=5)
+@example(cells=[(39, 57, 1.0), (38, 59, 0.5)], distance=2, most=5)
 def test_peaks_of_maps_that_are_mostly_background_are_those_of_plain_loops(
     cells: list[tuple[int, int, float]], distance: int, most: int
 ) -> None:
