@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from alwatch.records import Exported, LocatedSnapshot, Queue
     from alwatch.rounds import LabelSync
-    from alwatch.scored import ScoredFrame, SnapshotOnSeason
+    from alwatch.scored import Ranking, SnapshotOnSeason
     from alwatch.scoring import CurrentPoseModel, Scoring
     from alwatch.seasons import SeasonStatus
     from alwatch.watch import WatchedRoot
@@ -231,13 +231,15 @@ class App:
         )
 
     def _scorer_with_features(self) -> PoseProcess:
+        from alwatch.scoring import find_snapshot
+
         source = self.snapshot_source
         if source is None:
             raise SettingsError(
                 f"embedding.model is pose, but pose_model.kind is none in {self.settings.source}; "
                 "set pose_model, or choose another embedding.model."
             )
-        return self.pose_process(source.find(), wants=frozenset({"features"}))
+        return self.pose_process(find_snapshot(source), wants=frozenset({"features"}))
 
     def pose_process(
         self,
@@ -303,6 +305,8 @@ class App:
             source,
             load,
             scan_s=model.scan_s,
+            settle_s=model.settle_s,
+            signals=frozenset(name for name in ("flip", "change") if getattr(model, name)),
             clock=self.clock,
             timer=time.monotonic,
         )
@@ -404,9 +408,24 @@ class App:
         """How every snapshot of the pose model does on every season it has scored."""
         from alwatch.scored import snapshots_on_seasons
 
-        return snapshots_on_seasons(self.store)
+        with self.store.pools.one_view():
+            return snapshots_on_seasons(self.store)
 
-    def ranked_frames(self, by: str, season: str | None) -> list[ScoredFrame]:
+    def check_season(self, season: str) -> None:
+        """Refuse a season that no video is in.
+
+        Raises
+        ------
+        SettingsError
+            There is no such season; those that exist are named.
+        """
+        seasons = [counts.season for counts in self.store.pools.season_counts()]
+        if season not in seasons:
+            raise SettingsError(
+                f"--season is {season!r}; seasons that exist: {', '.join(seasons) or 'none'}."
+            )
+
+    def ranked_frames(self, by: str, season: str | None) -> Ranking:
         """Frames by a score, the first one first to be looked at.
 
         Parameters
@@ -418,38 +437,29 @@ class App:
 
         Raises
         ------
-        SettingsError
-            There is no such season.
         NothingToDoError
             Nothing has that score.
         """
         from alwatch.scored import influential_frames, novel_frames, ranked_frames
 
-        seasons = [counts.season for counts in self.store.pools.season_counts()]
-        if season is not None and season not in seasons:
-            raise SettingsError(
-                f"--season is {season!r}; seasons that exist: {', '.join(seasons) or 'none'}."
-            )
-        if by == "influence":
-            return influential_frames(self.store, self.embedded_with(), season=season)
-        current = self.store.scores.current().snapshot
-        if current is None:
-            raise NothingToDoError(
-                "Frames were to be ranked by the pose model, but none has scored yet; set "
-                f"pose_model in {self.settings.source} and let `alwatch score` work first."
-            )
-        if by == "novelty":
-            try:
+        with self.store.pools.one_view():
+            if by == "influence":
+                return influential_frames(self.store, self.embedded_with(), season=season)
+            current = self.store.scores.current().snapshot
+            if current is None:
+                raise NothingToDoError(
+                    "Frames were to be ranked by the pose model, but none has scored yet; set "
+                    f"pose_model in {self.settings.source} and let `alwatch score` work first."
+                )
+            if by == "novelty":
                 return novel_frames(self.store, current, season=season)
-            except ValueError as error:
-                raise NothingToDoError(str(error)) from None
-        found = ranked_frames(self.store, current, by=by, season=season)
-        if not found:
-            raise NothingToDoError(
-                f"No frame is scored by {by} with {current.name}; let `alwatch score` work "
-                "first, and see whether pose_model in the settings asks for that signal."
-            )
-        return found
+            found = ranked_frames(self.store, current, by=by, season=season)
+            if not found:
+                raise NothingToDoError(
+                    f"No frame is scored by {by} with {current.name}; let `alwatch score` work "
+                    "first, and see whether pose_model in the settings asks for that signal."
+                )
+            return found
 
     def refresh_index(self, *, rebuild: bool = False) -> tuple[FrameIndex, IndexState]:
         """The similarity index, brought up to date with the store."""

@@ -192,9 +192,14 @@ class Child:
         return answer
 
     def end(self) -> None:
-        """Kill the child and reap it; safe to call again and from any thread."""
+        """Kill the child and what it has started, and reap it.
+
+        Safe to call again and from any thread.
+        """
         self._answers.close(discard=True)
-        self._process.kill()
+        if self._process.returncode is None:  # else the number may be another process's by now
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
         self._reading.join(_END_S)

@@ -151,7 +151,7 @@ def check(context: click.Context, as_json: bool) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.pass_context
 def run(context: click.Context, verbose: bool) -> None:
-    """Run the daemon: watch the archive and ingest what arrives, until it is stopped."""
+    """Run the daemon: ingest and score what arrives, notice labels, until it is stopped."""
     from alwatch.app import App
     from alwatch.service import Daemon, Notifier, set_up_logging
 
@@ -199,7 +199,7 @@ def ingest(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> No
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.png",
-    help="Draw the N first and the N last of that list with their score maps.",
+    help="Draw the N first and the N last of that list (50 at most) with their score maps.",
 )
 @json_option
 @click.pass_context
@@ -219,19 +219,27 @@ def score(
     from alwatch.progress import reporter
     from alwatch.service import score_now, set_up_logging
     from alwatch.sheet import draw_score_sheet
+    from alwatch.status import daemon_state
 
     set_up_logging(verbose=False, under_journald=False)
     app = _app(context)
-    with reporter(sys.stderr) as report:
-        summary = score_now(app, report)
-    told = summary.sentence() if summary else "The daemon scores by itself: see `alwatch status`."
-    click.echo(shown(told), err=as_json)
+    if season is not None:
+        app.check_season(season)
+    if sheet is not None and not sheet.absolute().parent.is_dir():
+        raise SettingsError(f"--sheet is {shown(sheet)}; its folder is not there. Make it first.")
+    summary = None
+    if by != "influence" or sheet is not None:  # which the embeddings tell, without a model
+        with reporter(sys.stderr) as report:
+            summary = score_now(app, report)
+        beside = f"Nothing is scored now: alwatch is {daemon_state(app.settings.state_dir)} and "
+        told = summary.sentence() if summary else beside + "scores by itself if it is the daemon."
+        click.echo(shown(told), err=as_json)
     rows = []
     if top is not None or sheet is not None:
         ranked = app.ranked_frames(by, season)
         rows = _ranked_rows(app, ranked[: top or 6])
         if sheet is not None:
-            draw_score_sheet(app, sheet, ranked, count=top or 6, by=by)
+            draw_score_sheet(app, sheet, ranked, count=min(top or 6, 50), by=by)
             click.echo(f"Drew {shown(sheet)}.", err=as_json)
     if as_json:
         _print_json({"scoring": summary.as_dict() if summary else None, "frames": rows})
@@ -495,8 +503,8 @@ def _print_pose_model(model: dict[str, Any]) -> None:
     if model["snapshot"] is None:
         click.echo(f"model     {model['kind']}: {shown(model['problem'] or 'not looked at yet')}")
         return
-    done, left = model["videos_done"], model["videos_left"]
-    line = f"model     {model['snapshot']}: {done} of {done + left} videos scored"
+    done, left, failed = model["videos_done"], model["videos_left"], model["videos_failed"]
+    line = f"model     {model['snapshot']}: {done} of {done + left + failed} videos scored"
     if left and model["left_s"] is not None:
         line += f", {_duration(model['left_s'])} left"
     click.echo(shown(line))

@@ -52,7 +52,11 @@ class WeightsError(AlwatchError):
 
 
 class PoseModelError(AlwatchError):
-    """The pose model cannot score: its worker crashed, hung, ran out of memory, or refused it."""
+    """The pose model cannot be found, loaded or used at this moment."""
+
+
+class UnscorableError(PoseModelError):
+    """A loaded pose model cannot score these frames, though smaller batches were tried."""
 
 
 class StoreError(AlwatchError):

@@ -49,6 +49,13 @@ class FileSignature:
         """Take the five figures from what `os.stat` returned."""
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
+    def is_of(self, path: Path) -> bool:
+        """Whether the file at `path` still has this signature; False where it cannot be seen."""
+        try:
+            return FileSignature.from_stat(path.stat()) == self
+        except OSError:
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class SeenFile:
@@ -57,6 +64,10 @@ class SeenFile:
     path: Path
     root: Path
     signature: FileSignature
+
+    def is_unchanged(self) -> bool:
+        """Whether the file is there and nobody has touched it since."""
+        return self.signature.is_of(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +201,20 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LocatedSnapshot:
-    """A snapshot and, in `model`, what its worker needs to load it, as plain JSON."""
+    """A snapshot and what its worker needs to load it.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    model : dict
+        What the worker is told, as plain JSON.
+    files : tuple of (path, signature)
+        The files that the snapshot's sha256 is of, as they were then.
+    """
 
     snapshot: Snapshot
     model: dict[str, Any]
+    files: tuple[tuple[Path, FileSignature], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
 from alwatch.protocols import LabellingTool, OpenVideo
-from alwatch.records import EmbedderIdentity, Exported, FileSignature, Queue, QueuedVideo
+from alwatch.records import EmbedderIdentity, Exported, Queue, QueuedVideo
 from alwatch.scored import doubts
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
@@ -90,8 +90,9 @@ def make_queue(
             f"frames are labelled, queued, or too like one that is."
         )
     chosen = [(by_content[pool.video[row]], int(pool.frame[row])) for row in picks.rows.tolist()]
-    doubted = doubts(store, chosen)
-    snapshot = store.scores.current().snapshot
+    with store.pools.one_view():
+        doubted = doubts(store, chosen)
+        snapshot = store.scores.current().snapshot
     return store.queues.add(
         season=season,
         strategy=strategy,
@@ -162,11 +163,8 @@ def export_queue(
 def _at_unchanged_file(store: Store, video: QueuedVideo) -> QueuedVideo:
     """The video at a file that still holds the content that the frames were chosen from."""
     file = store.videos.file_of(video.frames[0].video_id)
-    try:
-        if file is not None and FileSignature.from_stat(file.path.stat()) == file.signature:
-            return replace(video, path=file.path)
-    except OSError:
-        pass
+    if file is not None and file.is_unchanged():
+        return replace(video, path=file.path)
     raise ExportError(
         f"{len(video.frames)} frames of {shown(video.path)} were to be exported, but the file "
         "is not there or has changed since it was ingested; put it back, or let the next scan "
@@ -196,8 +194,8 @@ def sync_labels(
 ) -> LabelSync:
     """Read which frames of a project are labelled; labelled frames leave the pool.
 
-    A folder belongs to the video that alwatch exported there, else to the one video of the
-    archive whose file name it bears.
+    A folder belongs to the video that alwatch exported there or whose labels it gave before, else
+    to the one video of the archive whose file name it bears.
 
     Raises
     ------

@@ -1,13 +1,17 @@
-"""What the scores say, for reports: uncertain frames, a season by snapshot, the true error."""
+"""What the scores say, for reports: uncertain frames, a season by snapshot, the true error.
+
+Callers hold one view of the store (`Pools.one_view`): a daemon may write meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from alwatch.errors import NothingToDoError
 from alwatch.records import EmbedderIdentity, FrameScores, LabelledPoint, Snapshot
 from alwatch.scores.aggregation import aggregate
 from alwatch.scores.influence import influence
@@ -18,7 +22,7 @@ from alwatch.store import Store
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from alwatch.records import FloatArray
+    from alwatch.records import FloatArray, IntArray
 
 SIGNALS = ("mpe", "mpe_softmax", "confidence", "flip", "change", "ensemble", "learned_loss")
 """Signals by which frames can be ranked; of `confidence`, what is missing to 1."""
@@ -51,10 +55,57 @@ class SnapshotOnSeason:
     labelled_frames: int
 
 
+class Ranking(Sequence[ScoredFrame]):
+    """Frames by a score, the highest first; ties in the order in which they were given.
+
+    Of a million frames a person looks at twenty, so each is made only when it is asked for.
+
+    Parameters
+    ----------
+    video_ids, frames : int64 arrays of shape (n,)
+    scores : float array of shape (n,)
+    bodyparts : int64 array of shape (n,)
+        The number of the bodypart that has most part in a score; -1 where none has.
+    presence : float array of shape (n,)
+    names : tuple of str
+        The bodyparts.
+    """
+
+    def __init__(
+        self,
+        video_ids: IntArray,
+        frames: IntArray,
+        scores: NDArray[np.floating],
+        bodyparts: IntArray,
+        presence: NDArray[np.floating],
+        names: tuple[str, ...],
+    ) -> None:
+        order = np.argsort(-scores, kind="stable")
+        columns = (video_ids, frames, scores, bodyparts, presence)
+        self._columns = [column[order] for column in columns]
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    @overload
+    def __getitem__(self, row: int) -> ScoredFrame: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[ScoredFrame]: ...
+
+    def __getitem__(self, row: int | slice) -> ScoredFrame | list[ScoredFrame]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        video_id, frame, score, bodypart, presence = (column[row] for column in self._columns)
+        name = self._names[bodypart] if bodypart >= 0 else None
+        return ScoredFrame(int(video_id), int(frame), float(score), name, float(presence))
+
+
 def ranked_frames(
     store: Store, snapshot: Snapshot, *, by: str, season: str | None = None
-) -> list[ScoredFrame]:
-    """Every scored frame, the most uncertain first; ties in the order of the archive.
+) -> Ranking:
+    """Every scored frame whose video is there, the most uncertain first.
 
     Parameters
     ----------
@@ -65,29 +116,26 @@ def ranked_frames(
     season : str, optional
         Only this season.
     """
-    found = []
+    parts = []
     for video_id, scores in _videos(store, snapshot, (by, "absent", "presence"), season):
         if by not in scores.signals:
             continue
         per_bodypart = _uncertain(scores, by)
         values = per_bodypart if per_bodypart.ndim == 1 else aggregate(per_bodypart)
-        for row, frame in enumerate(scores.frame_indices.tolist()):
-            if np.isfinite(values[row]):
-                found.append(
-                    ScoredFrame(
-                        video_id,
-                        frame,
-                        float(values[row]),
-                        _most_uncertain(per_bodypart[row], snapshot),
-                        float(scores.signals["presence"][row]),
-                    )
-                )
-    return sorted(found, key=lambda frame: -frame.score)
+        rows = np.flatnonzero(np.isfinite(values))
+        parts.append(
+            (
+                np.full(len(rows), video_id),
+                scores.frame_indices[rows],
+                values[rows],
+                _most_uncertain(per_bodypart[rows]),
+                scores.signals["presence"][rows],
+            )
+        )
+    return _ranking(parts, snapshot.bodyparts)
 
 
-def novel_frames(
-    store: Store, snapshot: Snapshot, *, season: str | None = None
-) -> list[ScoredFrame]:
+def novel_frames(store: Store, snapshot: Snapshot, *, season: str | None = None) -> Ranking:
     """Scored frames by how unlike the labelled poses theirs are, the most novel first.
 
     The score is the surprise of the most novel animal: 1 is usual. Frames that show too few
@@ -95,43 +143,55 @@ def novel_frames(
 
     Raises
     ------
-    ValueError
-        Too few labels to say what is usual.
+    NothingToDoError
+        Too few labels, or bodyparts, to say what is usual.
     """
     labels = store.queues.labelled_points()
     truths = [truth_of(points, snapshot.bodyparts) for points in labels.values()]
     animals = max((len(truth) for truth in truths), default=1)
     n_animals_parts = len(snapshot.bodyparts) - snapshot.n_unique
+    if n_animals_parts < 3:
+        raise NothingToDoError(
+            "Frames were to be ranked by novelty, which compares distances between the bodyparts "
+            f"of an animal and needs 3 of them; {snapshot.name} has {n_animals_parts}. Rank by "
+            "another signal (--by)."
+        )
     known = np.full((len(truths), animals, n_animals_parts, 3), np.nan)
     for row, truth in enumerate(truths):
         known[row, : len(truth), :, :2] = truth[:, :n_animals_parts]
     known[..., 2] = np.where(np.isfinite(known[..., 0]), 1.0, np.nan)
-    usual = PoseNovelty.fit(known, np.array([video_id for video_id, _ in labels], np.int64))
-    found = []
+    try:
+        usual = PoseNovelty.fit(known, np.array([video_id for video_id, _ in labels], np.int64))
+    except ValueError as error:
+        raise NothingToDoError(str(error)) from None
+    parts = []
     for video_id, scores in _videos(store, snapshot, ("pose", "presence"), season):
         surprise = usual.score(scores.signals["pose"][:, :, :n_animals_parts]).surprise
         of_frame = np.fmax.reduce(surprise, axis=1)
-        for row in np.flatnonzero(np.isfinite(of_frame)).tolist():
-            frame = int(scores.frame_indices[row])
-            if (video_id, frame) not in labels:
-                there = float(scores.signals["presence"][row])
-                found.append(ScoredFrame(video_id, frame, float(of_frame[row]), None, there))
-    return sorted(found, key=lambda frame: -frame.score)
+        labelled = [frame for video, frame in labels if video == video_id]
+        is_new = np.isfinite(of_frame) & ~np.isin(scores.frame_indices, labelled)
+        rows = np.flatnonzero(is_new)
+        parts.append(
+            (
+                np.full(len(rows), video_id),
+                scores.frame_indices[rows],
+                of_frame[rows],
+                np.full(len(rows), -1),
+                scores.signals["presence"][rows],
+            )
+        )
+    return _ranking(parts, snapshot.bodyparts)
 
 
 def influential_frames(
     store: Store, embedder: EmbedderIdentity, *, season: str | None = None
-) -> list[ScoredFrame]:
+) -> Ranking:
     """Frames by how much they resemble all others, the most influential first."""
     frames = store.pools.season_frames(embedder, season)
+    n = len(frames.frame_indices)
     values = influence(frames.vectors)
-    order = np.argsort(-values, kind="stable")
-    return [
-        ScoredFrame(
-            int(frames.video_ids[row]), int(frames.frame_indices[row]), float(values[row]), None, 1
-        )
-        for row in order
-    ]
+    no_bodypart, present = np.full(n, -1), np.ones(n)
+    return Ranking(frames.video_ids, frames.frame_indices, values, no_bodypart, present, ())
 
 
 def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
@@ -155,11 +215,12 @@ def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, i
         if scores is None:
             continue
         entropy = _uncertain(scores, "mpe")
+        bodyparts = _most_uncertain(entropy)
         for row in np.flatnonzero(np.isin(scores.frame_indices, indices)).tolist():
-            bodypart = _most_uncertain(entropy[row], snapshot)
-            frame = int(scores.frame_indices[row])
-            if bodypart is not None:
-                told[video_id, frame] = f"unsure of {bodypart} (MPE {np.nanmax(entropy[row]):.2f})"
+            frame, number = int(scores.frame_indices[row]), int(bodyparts[row])
+            if number >= 0:
+                name, value = snapshot.bodyparts[number], entropy[row, number]
+                told[video_id, frame] = f"unsure of {name} (MPE {value:.2f})"
             elif scores.signals["absent"][row].all():
                 told[video_id, frame] = "no bodypart found"
     return told
@@ -174,14 +235,14 @@ def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:
     for snapshot in store.scores.snapshots():
         uncertainty: dict[str, list[FloatArray]] = {}
         errors: dict[str, list[FloatArray]] = {}
-        seasons = dict(store.scores.scored_videos(snapshot))
-        for video_id, scores in _videos(store, snapshot, ("uncertainty",), None):
-            season = seasons[video_id]
+        for video_id, season in store.scores.scored_videos(snapshot):
+            scores = store.scores.of_video(
+                video_id, snapshot, ["uncertainty", *(["pose"] if video_id in labels else [])]
+            )
+            assert scores is not None
             uncertainty.setdefault(season, []).append(scores.signals["uncertainty"])
             if video_id in labels:
-                poses = store.scores.of_video(video_id, snapshot, ["pose"])
-                assert poses is not None
-                errors.setdefault(season, []).extend(_errors_px(poses, labels[video_id], snapshot))
+                errors.setdefault(season, []).extend(_errors_px(scores, labels[video_id], snapshot))
         for season, parts in uncertainty.items():
             values = np.concatenate(parts)
             on_labelled = errors.get(season, [])
@@ -216,11 +277,19 @@ def truth_of(points: tuple[LabelledPoint, ...], bodyparts: tuple[str, ...]) -> F
 def _videos(
     store: Store, snapshot: Snapshot, signals: tuple[str, ...], season: str | None
 ) -> Iterator[tuple[int, FrameScores]]:
-    for video_id, video_season in store.scores.scored_videos(snapshot):
+    for video_id, video_season in store.scores.scored_videos(snapshot, here=True):
         if season is None or season == video_season:
             scores = store.scores.of_video(video_id, snapshot, signals)
-            if scores is not None:
-                yield video_id, scores
+            assert scores is not None
+            yield video_id, scores
+
+
+def _ranking(parts: Sequence[tuple[NDArray[Any], ...]], names: tuple[str, ...]) -> Ranking:
+    if not parts:
+        none = np.empty(0, np.int64)
+        return Ranking(none, none, np.empty(0), none, np.empty(0), names)
+    video_ids, frames, scores, bodyparts, presence = map(np.concatenate, zip(*parts, strict=True))
+    return Ranking(video_ids, frames, scores, bodyparts, presence, names)
 
 
 def _uncertain(scores: FrameScores, by: str) -> FloatArray:
@@ -233,10 +302,12 @@ def _uncertain(scores: FrameScores, by: str) -> FloatArray:
     return values
 
 
-def _most_uncertain(values: NDArray[np.float32], snapshot: Snapshot) -> str | None:
-    if values.ndim == 0 or not np.isfinite(values).any() or np.nanmax(values) <= 0:
-        return None
-    return snapshot.bodyparts[int(np.nanargmax(values))]
+def _most_uncertain(values: FloatArray) -> IntArray:
+    """The bodypart of the highest value in each row (n, k); -1 where none is above 0."""
+    if values.ndim == 1:
+        return np.full(len(values), -1)
+    known = np.where(np.isfinite(values), values, np.float32(-np.inf))
+    return np.where(known.max(axis=1, initial=-np.inf) > 0, known.argmax(axis=1), -1)
 
 
 def _errors_px(

@@ -19,15 +19,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alwatch.errors import (
+    AlwatchError,
+    DecoderDiedError,
     PoseModelError,
     SettingsError,
     StopRequestedError,
     StoreError,
+    UnscorableError,
     VideoError,
     shown,
 )
 from alwatch.protocols import OpenVideo, PoseScorer, SnapshotSource
-from alwatch.records import FileSignature, Frame, FrameScores, LocatedSnapshot, Outcome, Snapshot
+from alwatch.records import Frame, FrameScores, LocatedSnapshot, Outcome, Snapshot
 from alwatch.scores.pose_signals import pose_disagreement, with_scene_apart
 from alwatch.store import Store
 from alwatch.store.scores import ScoringClaim
@@ -39,6 +42,9 @@ log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 64 * 2**20
 """Of full-size frames handed to the model at once; the decoder works on the next meanwhile."""
+
+_IN_A_ROW = 3
+"""So many videos that cannot be scored, one after the other, are the model's fault."""
 
 
 class Scoring:
@@ -78,6 +84,7 @@ class Scoring:
         self._with_change = with_change
         self._clock = clock
         self._timer = timer
+        self._unscorable: list[str] = []
 
     def work_once(
         self,
@@ -98,8 +105,9 @@ class Scoring:
         ------
         StopRequestedError
             A callback wanted the work to end; the video is given back, as if never tried.
-        SettingsError
-            The model is not one that can score; the video is given back.
+        SettingsError, PoseModelError
+            The model cannot score at all; the video is given back. Or three videos in a row
+            could not be scored, which is hardly their fault.
         StoreError
             The store cannot be written.
         """
@@ -108,30 +116,37 @@ class Scoring:
         if claim is None:
             return None
         path = claim.file.path
+        if claim.attempts > self._attempts:
+            return self._set_aside(claim, f"alwatch ended {claim.attempts - 1} times at it.")
+        if not claim.file.is_unchanged():
+            return self._gone(claim)
         try:
             on_start(path)
             started_s = self._timer()
             scores = self._score(claim, on_frames)
-        except (StopRequestedError, KeyboardInterrupt, SettingsError):
-            self._store.scores.set_aside(
-                claim.video_id, snapshot, "ready", None, now(), untried=True
-            )
+        except UnscorableError as error:
+            return self._count_unscorable(self._set_aside(claim, shown(str(error))))
+        except (StopRequestedError, KeyboardInterrupt, SettingsError, PoseModelError):
+            self._give_back(claim)
             raise
         except StoreError:
             raise
         except Exception as error:
-            if not isinstance(error, PoseModelError | VideoError | OSError):
+            if not claim.file.is_unchanged():  # a drive that went away makes a video look bad
+                return self._gone(claim)
+            if not isinstance(error, VideoError | OSError | DecoderDiedError):
                 log.exception("scoring %s failed in an unforeseen way", shown(path))
             return self._set_aside(claim, shown(str(error) or repr(error)))
+        if not claim.file.is_unchanged():
+            return self._gone(claim)
+        self._unscorable.clear()
         self._store.scores.finish(
-            claim.video_id, snapshot, scores, elapsed_s=self._timer() - started_s, now=now()
+            claim, snapshot, scores, elapsed_s=self._timer() - started_s, now=now()
         )
         return Outcome(path, "done", n_frames=len(scores.frame_indices))
 
     def _score(self, claim: ScoringClaim, on_frames: Callable[[int], None]) -> FrameScores:
         path, wanted = claim.file.path, claim.frame_indices
-        if not _is_unchanged(claim):
-            raise VideoError(f"{shown(path)} has changed since it was ingested.")
         with self._open_video(path) as video:
             _, timeline = video.probe()
             indices = wanted
@@ -146,8 +161,6 @@ class Scoring:
                 on_frames(len(chunk))
         if not parts:
             raise VideoError(f"none of the {len(wanted)} frames of {shown(path)} can be decoded.")
-        if not _is_unchanged(claim):
-            raise VideoError(f"{shown(path)} changed while it was scored.")
         found = np.concatenate(came)
         signals = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         if self._with_change:
@@ -156,6 +169,28 @@ class Scoring:
             )
         rows = np.isin(found, wanted)
         return FrameScores(found[rows], {name: array[rows] for name, array in signals.items()})
+
+    # --- what becomes of a video that could not be scored --------------------------------------
+
+    def _gone(self, claim: ScoringClaim) -> Outcome:
+        """Leave a file that is not the one that was ingested to the next scan."""
+        self._store.videos.mark_absent(claim.file)
+        self._give_back(claim)
+        return Outcome(claim.file.path, "waiting", "gone or changed since it was ingested")
+
+    def _give_back(self, claim: ScoringClaim) -> None:
+        self._store.scores.set_aside(
+            claim.video_id, self._scorer.snapshot, "ready", None, self._clock(), untried=True
+        )
+
+    def _count_unscorable(self, outcome: Outcome) -> Outcome:
+        self._unscorable.append(f"{shown(outcome.path)}: {outcome.reason}")
+        if len(self._unscorable) < _IN_A_ROW:
+            return outcome
+        raise PoseModelError(
+            f"{len(self._unscorable)} videos in a row could not be scored, the last one "
+            f"{self._unscorable[-1]}"
+        )
 
     def _set_aside(self, claim: ScoringClaim, reason: str) -> Outcome:
         state = "failed" if claim.attempts >= self._attempts else "ready"
@@ -168,9 +203,10 @@ class Scoring:
 class CurrentPoseModel:
     """The snapshot that scores: looked for now and then, loaded where there is work for it.
 
-    A snapshot that replaces another makes the whole archive wait to be scored. Whatever is
-    wrong with the model is kept in the store, for `alwatch status`, and tried again at the next
-    look. The worker is ended where nothing is left to score, so that its memory is free.
+    A snapshot that replaces another makes the whole archive wait to be scored, so it must have
+    rested before: a training that still runs, or a copy, brings more. Whatever is wrong with the
+    model is kept in the store, for `alwatch status`, and tried again at the next look. The
+    worker is ended where nothing is left to score, so that its memory is free.
 
     Parameters
     ----------
@@ -180,6 +216,10 @@ class CurrentPoseModel:
         Makes the clock that scores by a snapshot, its model loaded; ended on exit.
     scan_s : float
         Seconds between two looks for a new snapshot.
+    settle_s : float
+        Seconds that a snapshot must stay the same before it replaces another.
+    signals : frozenset of str
+        What scores must hold by the settings; videos whose scores do not are scored again.
     clock : callable
         The time of day, in UTC.
     timer : callable
@@ -193,6 +233,8 @@ class CurrentPoseModel:
         load: Callable[[LocatedSnapshot], AbstractContextManager[Scoring]],
         *,
         scan_s: float,
+        settle_s: float,
+        signals: frozenset[str],
         clock: Callable[[], datetime],
         timer: Callable[[], float],
     ) -> None:
@@ -200,12 +242,17 @@ class CurrentPoseModel:
         self._source = source
         self._load = load
         self._scan_s = scan_s
+        self._settle_s = settle_s
+        self._signals = signals
         self._clock = clock
         self._timer = timer
         self._look_due_s = -math.inf
         self._located: LocatedSnapshot | None = None
+        self._next: LocatedSnapshot | None = None
+        self._next_since_s = 0.0
         self._loaded: tuple[AbstractContextManager[Scoring], Scoring] | None = None
         self._fault: SettingsError | PoseModelError | None = None
+        self._told = ""
 
     def work_once(
         self,
@@ -226,13 +273,23 @@ class CurrentPoseModel:
             if not self._store.scores.n_waiting(self._located.snapshot):
                 self.close()
                 return None
-            if self._loaded is None:
-                context = self._load(self._located)
-                self._loaded = (context, context.__enter__())
-            return self._loaded[1].work_once(on_start=on_start, on_frames=on_frames)
+            scoring = self._load_current(self._located)
+            return scoring.work_once(on_start=on_start, on_frames=on_frames)
         except (SettingsError, PoseModelError) as error:
             self._report(error)
             return None
+
+    def _load_current(self, located: LocatedSnapshot) -> Scoring:
+        if self._loaded is None:
+            context = self._load(located)
+            try:
+                self._loaded = (context, context.__enter__())
+            except AlwatchError:
+                raise
+            except Exception as error:
+                log.exception("loading the pose model failed in an unforeseen way")
+                raise PoseModelError(f"It cannot be loaded: {shown(repr(error))}.") from error
+        return self._loaded[1]
 
     def look(self) -> Snapshot | None:
         """The current snapshot; None where there is a problem with it."""
@@ -259,29 +316,54 @@ class CurrentPoseModel:
         if self._timer() < self._look_due_s:
             return
         self._look_due_s = self._timer() + self._scan_s
-        located = self._source.find()
-        if located == self._located and self._fault is None:
+        located = find_snapshot(self._source)
+        if self._fault is None and not self._is_settled(located):
             return
         self.close()
         self._located = located
-        if self._store.scores.set_current(located.snapshot, self._clock()):
+        is_new = self._store.scores.set_current(
+            located.snapshot, self._clock(), signals=self._signals
+        )
+        if is_new:
             log.info("scoring by %s of %s", located.snapshot.name, located.snapshot.kind)
         self._fault = None
 
+    def _is_settled(self, located: LocatedSnapshot) -> bool:
+        """Whether a snapshot is another than the current one, and has been so for long enough."""
+        if located == self._located:
+            self._next = None
+            return False
+        if located != self._next:
+            self._next, self._next_since_s = located, self._timer()
+        return self._located is None or self._timer() - self._next_since_s >= self._settle_s
+
     def _report(self, fault: SettingsError | PoseModelError) -> None:
         self.close()
-        if str(fault) != str(self._fault):
+        self._store.scores.set_problem(str(fault), self._clock())
+        if str(fault) != self._told:  # else it is the same again, as at every look
             log.error("the pose model cannot score: %s", fault)
-            self._store.scores.set_problem(str(fault), self._clock())
+            self._told = str(fault)
         self._fault = fault
         self._look_due_s = self._timer() + self._scan_s
 
 
-def _is_unchanged(claim: ScoringClaim) -> bool:
+def find_snapshot(source: SnapshotSource) -> LocatedSnapshot:
+    """Find the current snapshot, whatever its source stumbles over.
+
+    Raises
+    ------
+    SettingsError
+        There is none where the settings say.
+    PoseModelError
+        It cannot be found at this moment.
+    """
     try:
-        return FileSignature.from_stat(claim.file.path.stat()) == claim.file.signature
-    except FileNotFoundError:
-        return False
+        return source.find()
+    except (SettingsError, PoseModelError):
+        raise
+    except Exception as error:
+        log.exception("looking for the pose model failed in an unforeseen way")
+        raise PoseModelError(f"The pose model cannot be found: {shown(repr(error))}.") from error
 
 
 def _change_to_next(indices: IntArray, poses: FloatArray, n_unique: int) -> FloatArray:

@@ -427,13 +427,14 @@ class Backfill:
 
 @dataclass(slots=True)
 class ScoringSummary:
-    """What scoring by hand did; `known` videos were scored before."""
+    """What scoring by hand did; `known` videos were scored before, `gone` are not as ingested."""
 
     snapshot: str = ""
     scored: int = 0
     frames: int = 0
     failed: int = 0
     known: int = 0
+    gone: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -444,11 +445,12 @@ class ScoringSummary:
         parts = [f"{self.scored} videos scored by {self.snapshot} ({self.frames} frames)"]
         parts += [f"{self.known} scored already"] * bool(self.known)
         parts += [f"{self.failed} could not be scored: see `alwatch status`"] * bool(self.failed)
+        parts += [f"{self.gone} gone or changed: run `alwatch ingest`"] * bool(self.gone)
         return ", ".join(parts) + "."
 
 
 def score_now(app: App, report: Reporter) -> ScoringSummary | None:
-    """Score what the current snapshot has not scored; None where a daemon does so already.
+    """Score what the current snapshot has not scored; None where another process works now.
 
     Videos that could not be scored before are tried again.
 
@@ -487,6 +489,7 @@ def score_now(app: App, report: Reporter) -> ScoringSummary | None:
                 continue
             summary.scored += outcome.state == "done"
             summary.failed += outcome.state == "failed"
+            summary.gone += outcome.state == "waiting"
             summary.frames += outcome.n_frames
             report.end(outcome)
         if model.fault is not None:

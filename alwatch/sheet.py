@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from alwatch.app import App
-from alwatch.errors import NothingToDoError
+from alwatch.errors import NothingToDoError, VideoError, shown
 from alwatch.scored import ScoredFrame
 from alwatch.scores.peaks import find_peaks
+from alwatch.scoring import find_snapshot
 from alwatch.web.score_sheet import SheetFrame, write_score_sheet
 
 if TYPE_CHECKING:
@@ -40,14 +41,20 @@ def draw_score_sheet(
     Raises
     ------
     NothingToDoError
-        The settings name no pose model.
+        The settings name no pose model, or it is not the one that the frames are ranked by.
     PoseModelError, VideoError
         The model or a video cannot be used any more.
     """
     source = app.snapshot_source
     if source is None:
         raise NothingToDoError(f"pose_model.kind is none in {app.settings.source}; set it.")
-    located = source.find()
+    located = find_snapshot(source)
+    current = app.store.scores.current().snapshot
+    if current is None or located.snapshot.sha256 != current.sha256:
+        raise NothingToDoError(
+            f"The frames are ranked by {current.name if current else 'no model'}, but the model "
+            f"is {located.snapshot.name} by now; let `alwatch score` work first."
+        )
     last = list(ranked[-min(count, len(ranked)) :])[::-1]
     with app.pose_process(located) as scorer:
         rows = [
@@ -59,7 +66,13 @@ def draw_score_sheet(
 
 def _sheet_frame(app: App, scorer: PoseProcess, frame: ScoredFrame) -> SheetFrame:
     video = app.store.videos.by_id([frame.video_id])[frame.video_id]
-    with app.open_video()(video.path) as reader:
+    file = app.store.videos.file_of(frame.video_id)
+    if file is None or not file.is_unchanged():
+        raise VideoError(
+            f"Frame {frame.frame} of {shown(video.path)} was to be drawn, but the file is not "
+            "there or has changed since it was ingested; let the next scan find it, and try again."
+        )
+    with app.open_video()(file.path) as reader:
         image = next(iter(reader.read(np.array([frame.frame])))).image
     bodyparts = scorer.snapshot.bodyparts
     parts = scorer.score_maps(image[None])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -14,9 +17,12 @@ import pandas as pd
 import pytest
 
 from alwatch.app import App
-from alwatch.errors import NothingToDoError, SettingsError
-from alwatch.records import LabelledFrame, LabelledPoint
+from alwatch.errors import NothingToDoError, PoseModelError, SettingsError, VideoError
+from alwatch.pose_models.sidecar import ExportedSource
+from alwatch.protocols import SnapshotSource
+from alwatch.records import LabelledFrame, LabelledPoint, LocatedSnapshot
 from alwatch.scored import ranked_frames, snapshots_on_seasons
+from alwatch.scoring import CurrentPoseModel
 from alwatch.service import Backfill, score_now
 from alwatch.sheet import draw_score_sheet
 from alwatch.store import Store
@@ -25,7 +31,15 @@ from tests.pose_models.projects import copy_openfield
 from tests.test_service import Recorder, daemon, until
 from tests.videos import SETTINGS, make_app, make_video, write_settings
 
-WITH_MODEL = SETTINGS + "pose_model: {kind: exported, project: model/spots.yaml, scan_s: 0.5}\n"
+
+def with_model(more: str = "") -> str:
+    return SETTINGS + (
+        "pose_model: {kind: exported, project: model/spots.yaml, scan_s: 0.5, settle_s: 0.5"
+        f"{', ' * bool(more)}{more}}}\n"
+    )
+
+
+WITH_MODEL = with_model()
 
 
 @pytest.fixture
@@ -69,17 +83,170 @@ def test_a_new_snapshot_scores_everything_again_and_the_old_scores_stay(
     assert all(row.frames == 10 for row in seasons)
 
 
-def test_a_file_that_changed_since_is_reported_and_the_others_are_scored(
+def test_a_file_that_changed_since_waits_to_be_found_anew_and_the_others_are_scored(
     app: App, tmp_path: Path
 ) -> None:
-    make_video(tmp_path / "archive/2024/2024.mp4", seed=9, colour=(255, 0, 0))
+    make_video(tmp_path / "archive/2024/2024.mp4", seed=9, n_frames=20, colour=(255, 0, 0))
     summary = score_now(app, Recorder())
     assert summary is not None
-    assert (summary.scored, summary.failed) == (1, 1)
+    assert (summary.scored, summary.failed, summary.gone) == (1, 0, 1)
+    assert "run `alwatch ingest`" in summary.sentence()
+    Backfill(app, Recorder()).run([])
+    summary = score_now(app, Recorder())
+    assert summary is not None
+    assert (summary.scored, summary.gone) == (1, 0)
+
+
+def test_frames_of_overwritten_content_are_not_shown_under_the_new_ones_name(
+    app: App, tmp_path: Path
+) -> None:
+    score_now(app, Recorder())
+    make_video(tmp_path / "archive/2024/2024.mp4", seed=9, n_frames=20, colour=(255, 0, 0))
+    Backfill(app, Recorder()).run([])
+    score_now(app, Recorder())
+    ranked = app.ranked_frames("mpe", "2024")
+    assert sorted(frame.frame for frame in ranked) == [0, 5, 10, 15]
+    (row,) = [row for row in app.snapshots_on_seasons() if row.season == "2024"]
+    assert row.frames == 4
+
+
+def test_an_archive_that_is_away_for_a_while_fails_no_video(app: App, tmp_path: Path) -> None:
+    (tmp_path / "archive").rename(tmp_path / "away")
+    summary = score_now(app, Recorder())
+    assert summary is not None
+    assert (summary.scored, summary.failed, summary.gone) == (0, 0, 2)
+    (tmp_path / "away").rename(tmp_path / "archive")
+    Backfill(app, Recorder()).run([])
+    summary = score_now(app, Recorder())
+    assert summary is not None
+    assert (summary.scored, summary.failed, summary.gone) == (2, 0, 0)
+
+
+def children(of: int) -> list[int]:
+    return [int(pid) for task in Path(f"/proc/{of}/task").iterdir()
+            for pid in (task / "children").read_text().split()]  # fmt: skip
+
+
+class KillsTheWorker(Recorder):
+    """Makes the model unloadable and kills its worker when the first video has ended."""
+
+    def __init__(self, flag: Path) -> None:
+        super().__init__()
+        self._flag = flag
+
+    def end(self, outcome: object) -> None:
+        super().end(outcome)
+        self._flag.touch()
+        for pid in children(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_model_that_cannot_be_loaded_again_is_not_the_videos_fault(tmp_path: Path) -> None:
+    export_colour_spots(tmp_path / "model")
+    flag, python = tmp_path / "no-memory", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ -e {flag} ] && exit 3\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    app = make_app(tmp_path, with_model(f"python: {python}"))
+    for seed in range(3):
+        make_video(tmp_path / f"archive/2024/{seed}.mp4", seed=seed)
+    Backfill(app, Recorder()).run([])
+    with pytest.raises(PoseModelError, match="could not be loaded: its worker ended"):
+        score_now(app, KillsTheWorker(flag))
+    assert "could not be loaded" in str(app.store.scores.current().problem)
+    flag.unlink()
+    summary = score_now(app, Recorder())
+    assert summary is not None
+    assert (summary.known, summary.scored, summary.failed) == (1, 2, 0)
+
+
+def test_three_videos_in_a_row_that_cannot_be_scored_are_the_models_fault(tmp_path: Path) -> None:
+    """Else a graphics card that another program fills would fail a whole archive in minutes."""
+    export_colour_spots(tmp_path / "model")
+    app = make_app(tmp_path, with_model("stall_s: 0.001, batch_size: 1, attempts: 5"))
+    for seed in range(4):
+        make_video(tmp_path / f"archive/2024/{seed}.mp4", seed=seed)
+    Backfill(app, Recorder()).run([])
+    with pytest.raises(PoseModelError, match="3 videos in a row could not be scored"):
+        score_now(app, Recorder())
     snapshot = app.store.scores.current().snapshot
     assert snapshot is not None
-    ((_, reason),) = app.store.scores.failures(snapshot)
-    assert "has changed since it was ingested" in reason
+    assert app.store.scores.failures(snapshot) == []
+
+
+def test_a_video_that_ends_alwatch_again_and_again_is_left_alone(app: App) -> None:
+    model = app.current_pose_model()
+    assert model is not None
+    snapshot = model.look()
+    assert snapshot is not None
+    for _ in range(app.settings.pose_model.attempts):  # as many daemons died at it
+        assert app.store.scores.claim(snapshot, app.clock()) is not None
+        other = app.store.scores.claim(snapshot, app.clock())
+        if other is not None:
+            app.store.scores.set_aside(other.video_id, snapshot, "failed", "", app.clock())
+        app.store.scores.recover(app.clock())
+    outcome = model.work_once()
+    model.close()
+    assert outcome is not None
+    assert outcome.state == "failed"
+    assert "ended 2 times" in str(outcome.reason)
+
+
+def test_a_signal_that_is_switched_on_later_is_computed_for_all(app: App, tmp_path: Path) -> None:
+    score_now(app, Recorder())
+    app.close()
+    app = make_app(tmp_path, with_model("flip: true"))
+    summary = score_now(app, Recorder())
+    assert summary is not None
+    assert summary.scored == 2
+    assert len(app.ranked_frames("flip", None)) > 0
+    again = score_now(app, Recorder())
+    assert again is not None
+    assert again.scored == 0
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def current_model(app: App, source: SnapshotSource, timer: Clock) -> CurrentPoseModel:
+    def load(located: object) -> NoReturn:
+        raise AssertionError("nothing waits to be scored")
+
+    return CurrentPoseModel(
+        app.store, source, load, scan_s=60.0, settle_s=600.0, signals=frozenset(),
+        clock=app.clock, timer=timer,
+    )  # fmt: skip
+
+
+def test_a_snapshot_must_rest_before_it_replaces_another(tmp_path: Path) -> None:
+    """A training that still runs writes a better one every few minutes."""
+    sidecar = export_colour_spots(tmp_path / "model")
+    timer = Clock()
+    model = current_model(make_app(tmp_path), ExportedSource(sidecar), timer)
+    first = model.look()
+    assert first is not None  # there was none: nothing to wait for
+    for minute in range(1, 30):
+        timer.now_s = 60.0 * minute
+        if minute in (5, 12):
+            sidecar.write_text(sidecar.read_text() + f"# after {minute} epochs\n")
+        assert (model.look() != first) == (minute >= 22), minute
+
+
+def test_whatever_looking_for_a_model_stumbles_over_is_told_and_tried_again(tmp_path: Path) -> None:
+    class Stumbling:
+        def find(self) -> LocatedSnapshot:
+            raise ZeroDivisionError("no such luck")
+
+    app, timer = make_app(tmp_path), Clock()
+    model = current_model(app, Stumbling(), timer)
+    assert model.look() is None
+    assert isinstance(model.fault, PoseModelError)
+    assert "no such luck" in str(app.store.scores.current().problem)
+    timer.now_s = 100.0
+    assert model.look() is None
 
 
 def test_a_model_that_is_gone_is_a_problem_of_the_model_not_of_the_videos(
@@ -103,7 +270,7 @@ def test_without_a_pose_model_there_is_nothing_to_score(tmp_path: Path) -> None:
 
 def test_change_is_measured_to_the_next_frame_of_the_video(tmp_path: Path) -> None:
     export_colour_spots(tmp_path / "model")
-    app = make_app(tmp_path, WITH_MODEL.replace("scan_s: 0.5", "scan_s: 0.5, change: true"))
+    app = make_app(tmp_path, with_model("change: true"))
     make_video(tmp_path / "archive/2024/a.mp4")
     Backfill(app, Recorder()).run([])
     score_now(app, Recorder())
@@ -215,6 +382,57 @@ def test_a_sheet_of_score_maps_can_be_drawn(app: App, tmp_path: Path) -> None:
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet.shape[1] == 4 * 320 + 3 * 8
     assert sheet.std() > 10
+
+
+def test_a_sheet_is_not_drawn_by_another_model_than_the_one_that_ranked(
+    app: App, tmp_path: Path
+) -> None:
+    score_now(app, Recorder())
+    ranked = app.ranked_frames("mpe", None)
+    sidecar = tmp_path / "model" / "spots.yaml"
+    sidecar.write_text(sidecar.read_text() + "# retrained\n")
+    with pytest.raises(NothingToDoError, match="let `alwatch score` work first"):
+        draw_score_sheet(app, tmp_path / "sheet.png", ranked, count=2, by="mpe")
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_a_sheet_is_not_drawn_of_a_file_that_has_changed(app: App, tmp_path: Path) -> None:
+    score_now(app, Recorder())
+    ranked = app.ranked_frames("mpe", "2024")
+    make_video(tmp_path / "archive/2024/2024.mp4", seed=9)
+    with pytest.raises(VideoError, match="has changed since it was ingested"):
+        draw_score_sheet(app, tmp_path / "sheet.png", ranked, count=2, by="mpe")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--season", "2052"], "--season is '2052'; seasons that exist: 2024, 2025"),
+        (["--sheet", "no/such/folder/a.png"], "its folder is not there"),
+        (["--top", "3", "--by", "novelty"], "needs 3 of them"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_line(
+    app: App, tmp_path: Path, options: list[str], message: str
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "alwatch", "--config", str(tmp_path / "alwatch.yaml"), "score",
+         *options],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode in (1, 2)
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_influence_needs_no_pose_model(app: App, tmp_path: Path) -> None:
+    settings = write_settings(tmp_path, SETTINGS)
+    ran = subprocess.run(
+        [sys.executable, "-m", "alwatch", "--config", str(settings), "score", "--top", "2",
+         "--by", "influence", "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(json.loads(ran.stdout)["frames"]) == 2
 
 
 def test_the_command_lists_frames_as_json(app: App, tmp_path: Path) -> None:

@@ -342,6 +342,11 @@ class PoseModel(Section):
     )
     attempts: Count = Field(default=2, description="Attempts before a video counts as failed.")
     scan_s: Period = Field(default=60, description="Seconds between two looks for a new snapshot.")
+    settle_s: Period = Field(
+        default=600,
+        description="Seconds that a new snapshot must rest before it replaces another one: a "
+        "training that still runs brings better ones.",
+    )
 
     @field_validator("project")
     @classmethod

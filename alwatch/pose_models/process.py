@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from alwatch.child import Answer, Child, ChildEndedError, SilenceError
-from alwatch.errors import PoseModelError, SettingsError
+from alwatch.errors import PoseModelError, SettingsError, UnscorableError
 from alwatch.records import LocatedSnapshot, Snapshot
 
 if TYPE_CHECKING:
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
+_SLICE_S = 1.0
+
 # The worker's Python may be another one, without alwatch: only this package is shown to it, not
 # all that is installed beside it.
 _START = """\
-import sys, importlib.util, runpy
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]  # not what lies in the working directory
+import importlib.util, runpy
 package = sys.argv[1]
 spec = importlib.util.spec_from_file_location(
     "alwatch", package + "/__init__.py", submodule_search_locations=[package])
@@ -83,14 +88,16 @@ class PoseProcess:
     """A `PoseScorer` whose model lives in a worker process, started on first use.
 
     A worker that crashes, hangs or runs out of memory is replaced, and the frames at hand are
-    tried again in batches half as large, down to one.
+    tried again in batches half as large, down to one, and once more then. Where memory was the
+    cause, the batches stay small.
 
     Parameters
     ----------
     located : LocatedSnapshot
     rules : WorkerRules
     on_progress : callable, optional
-        Told, after every batch, how many frames it had; what it raises ends the work.
+        Told, after every batch, how many frames it had, and 0 about every second in between;
+        what it raises ends the work.
     """
 
     def __init__(
@@ -149,64 +156,76 @@ class PoseProcess:
         SettingsError
             The interpreter, a package or the model is not what the settings need.
         PoseModelError
-            The worker died, or took longer than `open_s`.
+            The worker died, took longer than `open_s`, or loaded files that have changed.
         """
         if self._child is not None:
             return
         python = self._rules.python or Path(sys.executable)
         if not (python.is_file() and os.access(python, os.X_OK)):
-            raise SettingsError(
-                f"pose_model.python is {python}, which is not a program that can be run; name "
-                "the Python of the environment that holds the model's package."
-            )
-        self._child = Child(
-            [str(python), "-P", "-c", _START, str(_PACKAGE)],
-            {
-                "kind": self.snapshot.kind,
-                "model": self._located.model,
-                "device": self._rules.device,
-                "wants": sorted(self._rules.wants),
-                "frames_fd": self._frames_fd,
-            },
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-            pass_fds=[self._frames_fd],
-        )
-        opened = [a for a in self._answers({"ask": "open"}, self._rules.open_s)]
-        found = tuple(opened[0].fields["bodyparts"])
-        if found != self.snapshot.bodyparts:
+            raise SettingsError(_no_program(python))
+        settings = {
+            "kind": self.snapshot.kind,
+            "model": self._located.model,
+            "device": self._rules.device,
+            "wants": sorted(self._rules.wants),
+            "frames_fd": self._frames_fd,
+        }
+        command = [str(python), "-c", _START, str(_PACKAGE)]
+        env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            self._child = Child(command, settings, env=env, pass_fds=[self._frames_fd])
+        except OSError as error:
+            raise SettingsError(_no_program(python, f": {error.strerror}")) from error
+        opened = list(self._answers({"ask": "open"}, self._rules.open_s))
+        try:
+            self._check(tuple(opened[0].fields["bodyparts"]))
+        except BaseException:
             self._end_child()
+            raise
+
+    def _check(self, found: tuple[str, ...]) -> None:
+        """Whether what was loaded is what was asked for."""
+        if found != self.snapshot.bodyparts:
             raise SettingsError(
                 f"The pose model {self.snapshot.name} has the bodyparts {', '.join(found)}; its "
                 f"settings name {', '.join(self.snapshot.bodyparts)}. Correct pose_model.project."
             )
+        for path, signature in self._located.files:
+            if not signature.is_of(path):
+                raise PoseModelError(
+                    f"{path} changed while {self.snapshot.name} was loaded; it is tried again as "
+                    "it is then."
+                )
 
     def score(self, frames: ImageArray) -> dict[str, FloatArray]:
         """Signals of RGB uint8 frames of shape (n, h, w, 3), each of shape (n, ...).
 
         Raises
         ------
-        SettingsError
+        SettingsError, PoseModelError
             As `open`.
-        PoseModelError
+        UnscorableError
             Not even single frames could be scored.
         """
         done: list[dict[str, FloatArray]] = []
-        n_done = 0
+        n_done, batch_size, failed_alone = 0, self._batch_size, False
         while n_done < len(frames):
             try:
-                for answer in self._ask("score", frames[n_done:]):
+                for answer in self._ask("score", frames[n_done:], batch_size):
                     done.append(_arrays(answer))
                     n_done += answer.fields["n"]
-                    if self._on_progress is not None:
-                        self._on_progress(answer.fields["n"])
+                    self._progress(answer.fields["n"])
             except _WorkerFailed as failure:
-                if self._batch_size == 1:
-                    raise PoseModelError(
+                if failed_alone or not failure.may_pass:
+                    raise UnscorableError(
                         f"{self.snapshot.name} could not score {len(frames) - n_done} frames of "
-                        f"{frames.shape[2]}x{frames.shape[1]} pixels, though they were tried one "
-                        f"by one: {failure}."
+                        f"{frames.shape[2]}x{frames.shape[1]} pixels, in batches of {batch_size}: "
+                        f"{failure}."
                     ) from None
-                self._batch_size = max(1, self._batch_size // 2)
+                failed_alone = batch_size == 1
+                batch_size = max(1, batch_size // 2)
+                if failure.is_memory:
+                    self._batch_size = batch_size
         names = done[0].keys() if done else ()
         return {name: np.concatenate([part[name] for part in done]) for name in names}
 
@@ -226,7 +245,7 @@ class PoseProcess:
                     np.array(answer.fields["bodyparts"], np.int64),
                     answer.fields["of_crops"],
                 )
-                for answer in self._ask("maps", frames)
+                for answer in (self._ask("maps", frames, self._batch_size) if len(frames) else ())
             ]
         except _WorkerFailed as failure:
             raise PoseModelError(
@@ -235,10 +254,10 @@ class PoseProcess:
 
     # --- the worker ------------------------------------------------------------------------
 
-    def _ask(self, what: str, frames: ImageArray) -> Iterator[Answer]:
+    def _ask(self, what: str, frames: ImageArray, batch_size: int) -> Iterator[Answer]:
         self.open()
         self._share(frames)
-        request = {"ask": what, "shape": list(frames.shape), "batch_size": self._batch_size}
+        request = {"ask": what, "shape": list(frames.shape), "batch_size": batch_size}
         return self._answers(request, self._rules.stall_s)
 
     def _share(self, frames: ImageArray) -> None:
@@ -258,38 +277,55 @@ class PoseProcess:
         try:
             child.send(request, patience_s)
             while True:
-                answer = child.receive(patience_s)
-                if answer.kind in ("end", "error"):
-                    whole = True
+                answer = self._receive(child, patience_s)
                 if answer.kind == "end":
+                    whole = True
                     return
                 if answer.kind == "error":
+                    # The worker ends too: what an error leaves behind in it, nobody knows.
                     raise self._explained(request, **answer.fields)
                 yield answer
         except SilenceError:
             cause = f"its worker said nothing for {patience_s:g} s"
-            raise self._failure(request, cause) from None
+            raise self._failure(request, cause, may_pass=True) from None
         except ChildEndedError:
             end = child.cause_of_end()  # first: only then are its last words complete
             words = child.last_words(2)
             cause = f"its worker ended ({end}{'; ' + words if words else ''})"
-            raise self._failure(request, cause) from None
+            killed = "SIGKILL" in end  # by the kernel, as a rule, because memory ran out
+            raise self._failure(request, cause, may_pass=True, is_memory=killed) from None
         finally:
             if not whole:
                 self._end_child()
+
+    def _receive(self, child: Child, patience_s: float) -> Answer:
+        """The next answer; about every second in between, whoever waits for the work is told."""
+        for _ in range(math.ceil(patience_s / _SLICE_S) - 1):
+            try:
+                return child.receive(_SLICE_S)
+            except SilenceError:
+                self._progress(0)
+        return child.receive(min(patience_s, _SLICE_S))
+
+    def _progress(self, n_frames: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(n_frames)
 
     def _explained(
         self, request: dict[str, Any], *, error: str, message: str, **_: Any
     ) -> Exception:
         if error == "settings":
             return SettingsError(*message.split("\n"))
-        cause = f"memory ran out ({message})" if error == "memory" else message.rstrip(".")
-        return self._failure(request, cause)
+        is_memory = error == "memory"
+        cause = f"memory ran out ({message})" if is_memory else message.rstrip(".")
+        return self._failure(request, cause, may_pass=is_memory, is_memory=is_memory)
 
-    def _failure(self, request: dict[str, Any], cause: str) -> Exception:
+    def _failure(
+        self, request: dict[str, Any], cause: str, *, may_pass: bool, is_memory: bool = False
+    ) -> Exception:
         if request["ask"] == "open":
             return PoseModelError(f"{self.snapshot.name} could not be loaded: {cause}.")
-        return _WorkerFailed(cause)
+        return _WorkerFailed(cause, may_pass=may_pass, is_memory=is_memory)
 
     def _end_child(self) -> None:
         child, self._child = self._child, None
@@ -298,7 +334,19 @@ class PoseProcess:
 
 
 class _WorkerFailed(Exception):
-    """The frames at hand could not be scored; smaller batches may help."""
+    """The frames at hand could not be scored; another worker or a smaller batch may help."""
+
+    def __init__(self, cause: str, *, may_pass: bool, is_memory: bool) -> None:
+        super().__init__(cause)
+        self.may_pass = may_pass
+        self.is_memory = is_memory
+
+
+def _no_program(python: Path, why: str = "") -> str:
+    return (
+        f"pose_model.python is {python}, which is not a program that can be run{why}; name the "
+        "Python of the environment that holds the model's package."
+    )
 
 
 def _arrays(answer: Answer) -> dict[str, FloatArray]:

@@ -95,6 +95,9 @@ class Connection:
     @contextmanager
     def one_view(self) -> Iterator[None]:
         """Let all reads inside see the database as it is at the first of them."""
+        if self._sqlite.in_transaction:  # one view already
+            yield
+            return
         self._sqlite.execute("BEGIN")
         try:
             yield

@@ -203,7 +203,7 @@ class Queues:
         return {(row["tool"], to_path(row["project"])) for row in rows}
 
     def export_folders(self, tool: str, project: Path) -> dict[str, int]:
-        """Folder name to video id, for what was exported to this project."""
+        """Folder name to video id, for what was exported to or labelled in this project."""
         rows = self._connection.rows(
             "SELECT folder, video_id FROM export_folders WHERE tool = ? AND project = ?",
             [tool, to_blob(project)],
@@ -221,8 +221,11 @@ class Queues:
 
         Points that a person has moved since are taken over. Videos with a new label on a frame
         that was never looked at are scored again, so that the model's error there is known.
+        Which folder is which video's is remembered: another video of that name may come.
         """
         key = [tool, to_blob(project)]
+        labels = list(labels)
+        folders = sorted({(label.folder, video_id) for video_id, label in labels})
         wanted = {(video_id, label.frame): _points_to_text(label) for video_id, label in labels}
         with self._connection.write() as db:
             had = {
@@ -234,6 +237,10 @@ class Queues:
                 )
             }
             new, gone = wanted.keys() - had.keys(), had.keys() - wanted.keys()
+            db.executemany(
+                "INSERT OR IGNORE INTO export_folders VALUES (?, ?, ?, ?)",
+                [(*key, folder, video_id) for folder, video_id in folders],
+            )
             db.executemany(
                 "DELETE FROM labels WHERE video_id = ? AND frame_index = ? "
                 "AND tool = ? AND project = ?",

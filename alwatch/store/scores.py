@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 
     from alwatch.records import IntArray
 
-# Seasons in the order of their latest video, the newest first.
-_NEWEST_SEASON_FIRST = (
-    "(SELECT MAX(COALESCE(recorded_at, discovered_at)) FROM videos AS v "
-    "WHERE v.season = videos.season) DESC"
-)
-_TO_SCORE = (
-    "videos.state IN ('done', 'partial') "
-    "AND COALESCE(scorings.state, 'ready') IN ('ready', 'stale')"
+_USABLE = "videos.state IN ('done', 'partial')"
+_TO_SCORE = f"{_USABLE} AND COALESCE(scorings.state, 'ready') IN ('ready', 'stale')"
+_LATEST_OF_SEASONS = (
+    "(SELECT season AS of_season, MAX(COALESCE(recorded_at, discovered_at)) AS latest "
+    "FROM videos GROUP BY season)"
 )
 
 
@@ -68,8 +65,18 @@ class Scores:
 
     # --- snapshots -----------------------------------------------------------------------------
 
-    def set_current(self, snapshot: Snapshot, now: datetime) -> bool:
-        """Make a snapshot the one that scores; whether it was another before."""
+    def set_current(
+        self, snapshot: Snapshot, now: datetime, *, signals: Iterable[str] = ()
+    ) -> bool:
+        """Make a snapshot the one that scores; whether it was another before.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+        now : datetime
+        signals : iterable of str
+            What its scores must hold by now; videos whose scores do not are scored again.
+        """
         key = [snapshot.kind, snapshot.sha256]
         with self._connection.write() as db:
             db.execute(
@@ -96,6 +103,12 @@ class Scores:
                 "changed_at = excluded.changed_at",
                 [snapshot_id, to_text(now)],
             )
+            db.executemany(
+                "UPDATE scorings SET state = 'stale' WHERE snapshot_id = ? AND state = 'done' "
+                "AND NOT EXISTS (SELECT 1 FROM scores WHERE scores.video_id = scorings.video_id "
+                "AND scores.snapshot_id = scorings.snapshot_id AND signal = ?)",
+                [(snapshot_id, signal) for signal in signals],
+            )
         return before is None or before[0] != snapshot_id
 
     def set_problem(self, problem: str, now: datetime) -> None:
@@ -121,7 +134,8 @@ class Scores:
         """Every snapshot that has scores, the oldest first."""
         rows = self._connection.rows(
             "SELECT * FROM snapshots WHERE EXISTS "
-            "(SELECT 1 FROM scorings WHERE snapshot_id = snapshots.id AND state = 'done') "
+            "(SELECT 1 FROM scorings WHERE snapshot_id = snapshots.id "
+            "AND frame_indices IS NOT NULL) "
             "ORDER BY first_seen_at, id"
         )
         return [_snapshot(row) for row in rows]
@@ -150,6 +164,8 @@ class Scores:
     def claim(self, snapshot: Snapshot, now: datetime) -> ScoringClaim | None:
         """Take the next video that this snapshot has not scored, newest season first.
 
+        Videos that failed before come after all that did not.
+
         The frames are those that were looked at when the video was ingested, and those that are
         labelled. The attempt is counted before it is made.
         """
@@ -160,8 +176,9 @@ class Scores:
                 f"LEFT JOIN scorings ON scorings.video_id = videos.id AND {_OF_SNAPSHOT} "
                 "JOIN files ON files.video_id = videos.id AND present "
                 "LEFT JOIN roots ON roots.path = files.root "
+                f"JOIN {_LATEST_OF_SEASONS} ON of_season = season "
                 f"WHERE {_TO_SCORE} AND COALESCE(online, 1) "
-                f"ORDER BY {_NEWEST_SEASON_FIRST}, tried, videos.id, files.path LIMIT 1",
+                "ORDER BY tried, latest DESC, videos.id, files.path LIMIT 1",
                 _key(snapshot),
             ).fetchone()
             if row is None:
@@ -189,16 +206,33 @@ class Scores:
 
     def finish(
         self,
-        video_id: int,
+        claim: ScoringClaim,
         snapshot: Snapshot,
         scores: FrameScores,
         *,
         elapsed_s: float,
         now: datetime,
     ) -> None:
-        """Write one snapshot's scores of one video, and that it is done, in one transaction."""
+        """Write one snapshot's scores of one video, and that it is done, in one transaction.
+
+        Where other frames are to be scored by now than when the video was claimed, it is not
+        done, but waits again.
+
+        Parameters
+        ----------
+        claim : ScoringClaim
+        snapshot : Snapshot
+        scores : FrameScores
+            Of the claimed frames that could be decoded.
+        elapsed_s : float
+            How long they took.
+        now : datetime
+        """
+        video_id = claim.video_id
         key = [video_id, *_key(snapshot)]
         with self._connection.write() as db:
+            wanted = self._frames_to_score(video_id).tolist()
+            state = "done" if wanted == claim.frame_indices.tolist() else "stale"
             db.execute(f"DELETE FROM scores WHERE video_id = ? AND {_OF_SNAPSHOT}", key)
             db.executemany(
                 f"INSERT INTO scores VALUES (?, {_ID_OF_SNAPSHOT}, ?, ?, ?)",
@@ -208,10 +242,11 @@ class Scores:
                 ],
             )
             db.execute(
-                "UPDATE scorings SET state = 'done', attempts = 0, reason = NULL, n_frames = ?, "
+                "UPDATE scorings SET state = ?, attempts = 0, reason = NULL, n_frames = ?, "
                 f"elapsed_s = ?, frame_indices = ?, changed_at = ? WHERE video_id = ? "
                 f"AND {_OF_SNAPSHOT}",
                 [
+                    state,
                     len(scores.frame_indices),
                     elapsed_s,
                     scores.frame_indices.astype("<i8").tobytes(),
@@ -253,16 +288,17 @@ class Scores:
         """How far this snapshot has got, and how long the rest will take."""
         row = self._connection.rows(
             "SELECT SUM(state = 'done') AS done, SUM(state = 'failed') AS failed, "
-            "SUM(CASE state WHEN 'done' THEN n_frames END) AS frames, "
-            "SUM(CASE state WHEN 'done' THEN elapsed_s END) AS elapsed_s "
-            f"FROM scorings WHERE {_OF_SNAPSHOT}",
+            "SUM(CASE state WHEN 'done' THEN scorings.n_frames END) AS frames, "
+            "SUM(CASE state WHEN 'done' THEN elapsed_s END) AS elapsed_s FROM ("
+            "SELECT scorings.* FROM scorings JOIN videos ON videos.id = video_id "
+            f"WHERE {_USABLE} AND {_OF_SNAPSHOT}) AS scorings",
             _key(snapshot),
         )[0]
         left = self._connection.rows(
             "SELECT COUNT(*) AS videos, "
             "SUM((SELECT COUNT(*) FROM frames WHERE video_id = videos.id)) AS frames FROM videos "
             f"LEFT JOIN scorings ON scorings.video_id = videos.id AND {_OF_SNAPSHOT} "
-            f"WHERE videos.state IN ('done', 'partial') AND {IS_HERE} "
+            f"WHERE {_USABLE} AND {IS_HERE} "
             "AND COALESCE(scorings.state, 'ready') IN ('ready', 'stale', 'working')",
             _key(snapshot),
         )[0]
@@ -280,8 +316,9 @@ class Scores:
     def failures(self, snapshot: Snapshot) -> list[tuple[int, str]]:
         """Videos that this snapshot could not score: video id, reason."""
         rows = self._connection.rows(
-            "SELECT video_id, reason FROM scorings WHERE state = 'failed' "
-            f"AND {_OF_SNAPSHOT} ORDER BY video_id",
+            "SELECT video_id, scorings.reason FROM scorings "
+            "JOIN videos ON videos.id = video_id WHERE scorings.state = 'failed' "
+            f"AND {_USABLE} AND {_OF_SNAPSHOT} ORDER BY video_id",
             _key(snapshot),
         )
         return [(row["video_id"], row["reason"]) for row in rows]
@@ -324,11 +361,19 @@ class Scores:
             },
         )
 
-    def scored_videos(self, snapshot: Snapshot) -> list[tuple[int, str]]:
-        """Every video that a snapshot has scored: video id, season."""
+    def scored_videos(self, snapshot: Snapshot, *, here: bool = False) -> list[tuple[int, str]]:
+        """Every video that a snapshot has scored: video id, season.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+        here : bool
+            Only videos whose file is there.
+        """
         rows = self._connection.rows(
             "SELECT video_id, season FROM scorings JOIN videos ON videos.id = video_id "
-            f"WHERE frame_indices IS NOT NULL AND {_OF_SNAPSHOT} ORDER BY content_hash",
+            f"WHERE frame_indices IS NOT NULL AND {_USABLE} AND {_OF_SNAPSHOT} "
+            f"{f'AND {IS_HERE}' if here else ''} ORDER BY content_hash",
             _key(snapshot),
         )
         return [(row["video_id"], row["season"]) for row in rows]

@@ -163,6 +163,12 @@ class Videos:
                     video_id,
                 ],
             )
+            # What could not be scored may be readable at this place.
+            db.execute(
+                "UPDATE scorings SET state = 'ready', attempts = 0 "
+                "WHERE video_id = ? AND state = 'failed'",
+                [video_id],
+            )
             if before is not None and before["video_id"] != video_id:
                 _supersede_if_orphaned(db, before["video_id"], now)
         return found is None

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alwatch.errors import PoseModelError, SettingsError
+from alwatch.errors import PoseModelError, SettingsError, StopRequestedError, UnscorableError
 from alwatch.pose_models.process import PoseProcess, WorkerRules
 from alwatch.pose_models.sidecar import ExportedSource
 from tests.pose_models.exported_files import export_colour_spots
@@ -102,7 +102,7 @@ def test_a_killed_worker_is_replaced_and_no_frame_is_lost(sidecar: Path) -> None
     killed = []
 
     def kill_once(n: int) -> None:
-        if not killed:
+        if n and not killed:
             killed.append(scorer.child_pid)
             os.kill(scorer.child_pid, signal.SIGKILL)  # type: ignore[arg-type]
 
@@ -116,7 +116,7 @@ def test_a_worker_that_hangs_is_replaced(sidecar: Path) -> None:
     stopped = []
 
     def stop_once(n: int) -> None:
-        if not stopped:
+        if n and not stopped:
             stopped.append(scorer.child_pid)
             os.kill(scorer.child_pid, signal.SIGSTOP)  # type: ignore[arg-type]
 
@@ -140,12 +140,102 @@ def test_memory_that_runs_out_halves_the_batch(sidecar: Path) -> None:
 
 def test_what_cannot_be_scored_one_by_one_is_given_up_with_the_reason(sidecar: Path) -> None:
     def kill_always(n: int) -> None:
-        os.kill(scorer.child_pid, signal.SIGKILL)  # type: ignore[arg-type]
+        if n:
+            os.kill(scorer.child_pid, signal.SIGKILL)  # type: ignore[arg-type]
 
     with process(sidecar, rules(batch_size=2), kill_always) as scorer:
-        with pytest.raises(PoseModelError, match="one by one: its worker ended"):
+        with pytest.raises(UnscorableError, match="in batches of 1: its worker ended"):
             scorer.score(frames(60, height_px=512, width_px=512))
         assert scorer.child_pid is None
+
+
+def test_a_worker_that_was_killed_once_leaves_the_batches_as_large_as_they_were_asked_for(
+    sidecar: Path,
+) -> None:
+    """What ends a worker may be a single video; only memory that ran out is remembered."""
+    stopped: list[int] = []
+
+    def end_once(n: int) -> None:
+        if n and not stopped:
+            stopped.append(n)
+            os.kill(scorer.child_pid, signal.SIGTERM)  # type: ignore[arg-type]
+
+    with process(sidecar, rules(batch_size=4), end_once) as scorer:
+        scorer.score(frames(120, height_px=256, width_px=320))
+        assert stopped
+        assert scorer.batch_size == 4
+
+
+def test_frames_are_tried_again_after_a_crash_even_one_by_one(sidecar: Path) -> None:
+    killed: list[int] = []
+
+    def kill_once(n: int) -> None:
+        if n and not killed:
+            killed.append(n)
+            os.kill(scorer.child_pid, signal.SIGKILL)  # type: ignore[arg-type]
+
+    with process(sidecar, rules(batch_size=1), kill_once) as scorer:
+        assert len(scorer.score(frames(30, height_px=512, width_px=512))["pose"]) == 30
+
+
+def test_who_waits_for_a_model_that_loads_for_long_can_end_it(
+    sidecar: Path, tmp_path: Path
+) -> None:
+    slow = tmp_path / "python"
+    slow.write_text("#!/bin/sh\nsleep 600\n")
+    slow.chmod(0o755)
+
+    def stop(n: int) -> None:
+        raise StopRequestedError("stopping")
+
+    with process(sidecar, rules(python=slow), stop) as scorer:
+        with pytest.raises(StopRequestedError):
+            scorer.open()
+        assert scorer.child_pid is None
+
+
+def test_what_a_script_around_the_interpreter_has_started_ends_with_it(
+    sidecar: Path, tmp_path: Path
+) -> None:
+    note = tmp_path / "pid"
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {note}\nwait\n")
+    wrapper.chmod(0o755)
+    with (
+        process(sidecar, rules(python=wrapper, open_s=2.0)) as scorer,
+        pytest.raises(PoseModelError, match="said nothing for 2 s"),
+    ):
+        scorer.open()
+    status = Path(f"/proc/{int(note.read_text())}/stat")
+    assert not status.exists() or status.read_text().split()[2] == "Z"
+
+
+def test_a_file_that_may_be_run_but_is_no_program_is_refused(sidecar: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "python"
+    empty.write_bytes(b"\x7fELF no program")
+    empty.chmod(0o755)
+    with (
+        process(sidecar, rules(python=empty)) as scorer,
+        pytest.raises(SettingsError, match="not a program that can be run"),
+    ):
+        scorer.open()
+
+
+def test_a_model_that_changed_since_it_was_found_scores_nothing(tmp_path: Path) -> None:
+    """Its scores would stand under the sum of the old file."""
+    sidecar = export_colour_spots(tmp_path)
+    found = ExportedSource(sidecar).find()
+    os.utime(sidecar, ns=(1, 1))
+    with PoseProcess(found, rules()) as scorer:
+        for _ in range(2):
+            with pytest.raises(PoseModelError, match="changed while"):
+                scorer.score(frames(1))
+
+
+def test_no_frames_have_no_maps(sidecar: Path) -> None:
+    with process(sidecar) as scorer:
+        assert scorer.score_maps(frames(0)) == []
+        assert scorer.score(frames(0)) == {}
 
 
 def test_an_interpreter_that_is_not_there_is_refused(sidecar: Path) -> None:

@@ -39,9 +39,8 @@ def score_all(store: Store, snapshot: Snapshot) -> list[int]:
     order = []
     while claim := store.scores.claim(snapshot, NOW):
         order.append(claim.video_id)
-        store.scores.finish(
-            claim.video_id, snapshot, scores(claim.frame_indices.tolist()), elapsed_s=2.0, now=NOW
-        )
+        found = scores(claim.frame_indices.tolist())
+        store.scores.finish(claim, snapshot, found, elapsed_s=2.0, now=NOW)
     return order
 
 
@@ -51,7 +50,7 @@ def test_what_was_written_is_read_back(store: Store) -> None:
     assert claim is not None
     assert claim.frame_indices.tolist() == [0, 10, 20]
     written = scores([0, 10, 20], 0.25)
-    store.scores.finish(video, OLD, written, elapsed_s=1.0, now=NOW)
+    store.scores.finish(claim, OLD, written, elapsed_s=1.0, now=NOW)
     read = store.scores.of_video(video, OLD)
     assert read is not None
     assert read.frame_indices.tolist() == [0, 10, 20]
@@ -128,7 +127,7 @@ def test_progress_tells_the_time_left_from_the_time_spent(store: Store) -> None:
     assert (nothing_yet.videos_left, nothing_yet.left_s) == (4, None)
     claim = store.scores.claim(OLD, NOW)
     assert claim is not None
-    store.scores.finish(claim.video_id, OLD, scores([0, 1, 2]), elapsed_s=6.0, now=NOW)
+    store.scores.finish(claim, OLD, scores([0, 1, 2]), elapsed_s=6.0, now=NOW)
     progress = store.scores.progress(OLD)
     assert (progress.videos_done, progress.videos_left) == (1, 3)
     assert (progress.frames_done, progress.frames_left) == (3, 9)
@@ -191,3 +190,100 @@ def test_an_archive_without_a_pose_model_has_none(tmp_path: Path) -> None:
     with Store(tmp_path / "other") as store:
         assert store.scores.current().snapshot is None
         assert store.scores.snapshots() == []
+
+
+def test_a_label_that_comes_while_a_video_is_scored_is_not_lost(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 10])
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(7))], NOW)
+    store.scores.finish(claim, OLD, scores([0, 10]), elapsed_s=1.0, now=NOW)
+    again = store.scores.claim(OLD, NOW)
+    assert again is not None
+    assert again.frame_indices.tolist() == [0, 7, 10]
+
+
+def test_frames_that_cannot_be_decoded_do_not_keep_a_video_from_being_done(store: Store) -> None:
+    add_video(store, "a.mp4", [0, 10])
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    store.scores.finish(claim, OLD, scores([0]), elapsed_s=1.0, now=NOW)
+    assert store.scores.claim(OLD, NOW) is None
+
+
+def test_a_video_that_failed_does_not_hold_up_an_older_season(store: Store) -> None:
+    new = add_video(store, "new.mp4", [0], season="2025")
+    old = add_video(store, "old.mp4", [0], season="2024")
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    first, second = claim.video_id, ({new, old} - {claim.video_id}).pop()
+    store.scores.set_aside(first, OLD, "ready", "its worker ended", NOW)
+    assert score_all(store, OLD) == [second, first]
+
+
+def test_content_that_was_overwritten_is_neither_shown_nor_counted(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 10])
+    failed = add_video(store, "b.mp4", [0, 10])
+    kept = add_video(store, "c.mp4", [0])
+    while claim := store.scores.claim(OLD, NOW):
+        if claim.video_id == failed:
+            store.scores.set_aside(failed, OLD, "failed", "broken", NOW)
+        else:
+            found = scores(claim.frame_indices.tolist())
+            store.scores.finish(claim, OLD, found, elapsed_s=1.0, now=NOW)
+    for name in ("a.mp4", "b.mp4"):
+        store.videos.link(seen(name), f"other content of {name}", NOW)
+    assert [video_id for video_id, _ in store.scores.scored_videos(OLD)] == [kept]
+    assert store.scores.failures(OLD) == []
+    progress = store.scores.progress(OLD)
+    assert (progress.videos_done, progress.videos_failed, progress.frames_done) == (1, 0, 1)
+    assert store.scores.of_video(video, OLD) is not None  # should that content come back
+
+
+def test_videos_whose_file_is_away_are_left_out_where_only_those_that_are_here_count(
+    store: Store,
+) -> None:
+    video = add_video(store, "a.mp4", [0])
+    score_all(store, OLD)
+    store.videos.mark_absent(seen("a.mp4"))
+    assert store.scores.scored_videos(OLD, here=True) == []
+    assert [video_id for video_id, _ in store.scores.scored_videos(OLD)] == [video]
+
+
+def test_a_video_that_failed_is_tried_again_where_its_file_is_found_anew(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0])
+    store.scores.claim(OLD, NOW)
+    store.scores.set_aside(video, OLD, "failed", "cannot be read", NOW)
+    content = store.videos.by_id([video])[video].content_hash
+    store.videos.link(seen("copy.mp4"), content, NOW)
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    assert claim.attempts == 1
+
+
+def test_a_signal_that_is_wanted_by_now_has_everything_without_it_scored_again(
+    store: Store,
+) -> None:
+    add_video(store, "a.mp4", [0])
+    score_all(store, OLD)
+    store.scores.set_current(OLD, NOW, signals=["mpe"])
+    assert store.scores.n_waiting(OLD) == 0
+    store.scores.set_current(OLD, NOW, signals=["mpe", "flip"])
+    assert store.scores.n_waiting(OLD) == 1
+
+
+def test_old_snapshots_are_still_compared_when_their_videos_are_stale(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 10])
+    score_all(store, OLD)
+    store.scores.set_current(NEW, NOW)
+    score_all(store, NEW)
+    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(7))], NOW)
+    assert store.scores.snapshots() == [OLD, NEW]
+
+
+def test_a_folder_stays_with_its_video_when_another_of_that_name_comes(store: Store) -> None:
+    video = add_video(store, "2024/a.mp4", [0, 10])
+    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(10))], NOW)
+    add_video(store, "2025/a.mp4", [0, 10])
+    assert store.videos.by_stem() == {}
+    assert store.queues.export_folders("deeplabcut", Path("/p")) == {"a": video}
