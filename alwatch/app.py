@@ -230,16 +230,29 @@ class App:
             part(model.project, **{name: given[name] for name in given if name in takes}),
         )
 
-    def _scorer_with_features(self) -> PoseProcess:
+    def find_snapshot(self) -> LocatedSnapshot:
+        """The current snapshot as it is now.
+
+        Raises
+        ------
+        NothingToDoError
+            The settings name no pose model.
+        SettingsError, PoseModelError
+            It cannot be found.
+        """
         from alwatch.scoring import find_snapshot
 
-        source = self.snapshot_source
-        if source is None:
+        if self.snapshot_source is None:
+            raise NothingToDoError(f"pose_model.kind is none in {self.settings.source}; set it.")
+        return find_snapshot(self.snapshot_source)
+
+    def _scorer_with_features(self) -> PoseProcess:
+        if self.snapshot_source is None:
             raise SettingsError(
                 f"embedding.model is pose, but pose_model.kind is none in {self.settings.source}; "
                 "set pose_model, or choose another embedding.model."
             )
-        return self.pose_process(find_snapshot(source), wants=frozenset({"features"}))
+        return self.pose_process(self.find_snapshot(), wants=frozenset({"features"}))
 
     def pose_process(
         self,

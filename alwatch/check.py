@@ -167,11 +167,7 @@ def _pose_model(app: App) -> str:
     """Find the snapshot, load it in its worker, and score one grey frame."""
     import numpy as np
 
-    from alwatch.scoring import find_snapshot
-
-    source = app.snapshot_source
-    assert source is not None
-    located = find_snapshot(source)
+    located = app.find_snapshot()
     with app.pose_process(located) as scorer:
         scored = scorer.score(np.full((1, 240, 320, 3), 127, np.uint8))
     snapshot = located.snapshot

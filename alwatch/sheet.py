@@ -13,7 +13,6 @@ from alwatch.app import App
 from alwatch.errors import NothingToDoError, VideoError, shown
 from alwatch.scored import ScoredFrame
 from alwatch.scores.peaks import find_peaks
-from alwatch.scoring import find_snapshot
 from alwatch.web.score_sheet import SheetFrame, write_score_sheet
 
 if TYPE_CHECKING:
@@ -45,10 +44,7 @@ def draw_score_sheet(
     PoseModelError, VideoError
         The model or a video cannot be used any more.
     """
-    source = app.snapshot_source
-    if source is None:
-        raise NothingToDoError(f"pose_model.kind is none in {app.settings.source}; set it.")
-    located = find_snapshot(source)
+    located = app.find_snapshot()
     current = app.store.scores.current().snapshot
     if current is None or located.snapshot.sha256 != current.sha256:
         raise NothingToDoError(

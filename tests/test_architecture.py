@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "seasons": {"records", "store", "scores"},
     "ingest": {"records", "errors", "store", "protocols"},
     "scoring": {"records", "errors", "store", "protocols", "scores"},
-    "scored": {"records", "store", "scores"},
+    "scored": {"records", "errors", "store", "scores"},
     "rounds": {"records", "errors", "store", "protocols", "strategies", "scored"},
     "web": {"records", "errors"},
     "app": {
