@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,14 @@ class Pool:
         as well: they are never chosen.
     taken_video, taken_frame : int arrays of shape (m,)
     taken_time_s : float array of shape (m,)
+    scores : mapping of str to float array of shape (n,)
+        What is known of each frame, by name: signals of the pose model such as `mpe`, turned so
+        that more is more worth a look, and `presence`, 1 where an animal is surely there. NaN
+        where a frame has not been scored.
+    trust : float
+        How far the uncertainty has proved to know the model's true error, from 0 (not at all, or
+        nobody knows yet) to 1: its rank correlation with the error on frames that were labelled
+        after they had been scored.
 
     Raises
     ------
@@ -46,6 +55,8 @@ class Pool:
     taken_video: NDArray[np.integer[Any]]
     taken_frame: NDArray[np.integer[Any]]
     taken_time_s: NDArray[np.floating[Any]]
+    scores: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
+    trust: float = 0.0
 
     def __post_init__(self) -> None:
         faults = self._shape_faults() or self._value_faults()
@@ -68,6 +79,14 @@ class Pool:
                         f"{prefix}{name} must be {'int' if kinds == 'iu' else 'float'} of shape "
                         f"{vectors.shape[:1]}, got {array.dtype} of shape {array.shape}"
                     )
+        for name, array in self.scores.items():
+            if array.shape != self.vectors.shape[:1] or array.dtype.kind != "f":
+                faults.append(
+                    f"the scores {name} must be float of shape {self.vectors.shape[:1]}, got "
+                    f"{array.dtype} of shape {array.shape}"
+                )
+        if not 0 <= self.trust <= 1:
+            faults.append(f"trust must lie between 0 and 1, got {self.trust}")
         if not faults and len(self.vectors) and len(self.taken_vectors):
             width, taken_width = self.vectors.shape[1], self.taken_vectors.shape[1]
             if width != taken_width:
@@ -131,6 +150,13 @@ class Limits:
         Frames of one video exclude each other where their vectors are no farther apart than this
         quantile of the distances between the video's neighbouring frames. With 0, as always,
         only frames with identical vectors do, whatever their videos.
+    equal_share_max : float or None
+        At most this many times a video's equal share of the budget, rounded up.
+    presence_min : float
+        Frames whose score `presence` is below are left out; with 0, as always, none is.
+    outlier_share : float
+        Of each video, this share of the frames that are least like any other of it is left out:
+        what is unlike everything is as a rule a hand in the picture or a broken frame.
     audit_share : float
         Share of the budget that is drawn at random, video by video, before the strategy
         chooses: a fair sample to measure the true error on.
@@ -144,6 +170,9 @@ class Limits:
     per_video_max: int | None = None
     min_gap_s: float = 0.0
     near_duplicate_quantile: float = 0.0
+    equal_share_max: float | None = None
+    presence_min: float = 0.0
+    outlier_share: float = 0.0
     audit_share: float = 0.0
 
     def __post_init__(self) -> None:
@@ -152,7 +181,9 @@ class Limits:
             faults.append(f"per_video_max must be at least 1 or None, got {self.per_video_max}")
         if not 0 <= self.min_gap_s < math.inf:
             faults.append(f"min_gap_s must be at least 0 and finite, got {self.min_gap_s}")
-        for name in ("near_duplicate_quantile", "audit_share"):
+        if self.equal_share_max is not None and not 1 <= self.equal_share_max < math.inf:
+            faults.append(f"equal_share_max must be at least 1 or None, got {self.equal_share_max}")
+        for name in ("near_duplicate_quantile", "presence_min", "outlier_share", "audit_share"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.append(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if faults:

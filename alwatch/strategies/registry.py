@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 
@@ -12,20 +13,29 @@ import numpy as np
 from alwatch.strategies.pool import Limits, Picks, Pool
 from alwatch.strategies.selection import Selection
 
-STRATEGIES: Mapping[str, str] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """Where a strategy's function is, and which scores the pool must have for it.
+
+    The function takes the selection and the random generator, and picks from the open rows until
+    the selection wants no more. It is imported on first use.
+    """
+
+    function: str
+    needs: tuple[str, ...] = ()
+
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "kmeans": "alwatch.strategies.kmeans:fill",
-        "minmax": "alwatch.strategies.minmax:fill",
-        "random": "alwatch.strategies.random:fill",
-        "stride": "alwatch.strategies.stride:fill",
-        "uniform": "alwatch.strategies.uniform:fill",
+        "kmeans": Strategy("alwatch.strategies.kmeans:fill"),
+        "minmax": Strategy("alwatch.strategies.minmax:fill"),
+        "random": Strategy("alwatch.strategies.random:fill"),
+        "stride": Strategy("alwatch.strategies.stride:fill"),
+        "uniform": Strategy("alwatch.strategies.uniform:fill"),
     }
 )
-"""Name -> where its function is, imported on first use.
-
-The function takes the selection and the random generator, and picks from the open rows until
-the selection wants no more.
-"""
+"""The strategies by name."""
 
 
 def fault_of(name: str) -> str | None:
@@ -35,6 +45,11 @@ def fault_of(name: str) -> str | None:
     near = difflib.get_close_matches(name, STRATEGIES, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"strategy is {name!r}; {hint}It must be one of {', '.join(sorted(STRATEGIES))}."
+
+
+def lacking_scores(name: str, scores: Iterable[str]) -> tuple[str, ...]:
+    """Which of these a strategy needs and does not find there."""
+    return tuple(sorted(set(STRATEGIES[name].needs) - set(scores)))
 
 
 def select(
@@ -68,15 +83,18 @@ def select(
     Raises
     ------
     ValueError
-        The strategy is not known, or the budget is below 1.
+        The strategy is not known, or lacks scores that it needs; or the budget is below 1.
     """
     fault = fault_of(strategy)
     if fault is not None:
         raise ValueError(fault)
     if budget < 1:
         raise ValueError(f"budget is {budget}; it must be a whole number >= 1.")
+    lacking = lacking_scores(strategy, pool.scores)
+    if lacking:
+        raise ValueError(f"strategy is {strategy!r}, which needs the scores {', '.join(lacking)}.")
     selection = Selection(pool, limits, budget)
     selection.take_audit(rng)
-    module, function = STRATEGIES[strategy].split(":")
+    module, function = STRATEGIES[strategy].function.split(":")
     getattr(import_module(module), function)(selection, rng)
     return selection.picks()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alwatch.scores.distances import nearest_distance, unit_rows
+from alwatch.scores.distances import (
+    nearest_distance,
+    relative_squares,
+    squared_lengths,
+    unit_rows,
+)
 from alwatch.strategies.pool import Limits, Picks, Pool
 
 _CHUNK = 2048
@@ -69,7 +75,28 @@ class Selection:
         self._n_compared = [0] * len(sizes)  # the first so many of them were held to all rows
         self._key = _keys(pool.vectors)[self._order]
         self.open_mask = ~np.isin(self._key, _keys(pool.taken_vectors))
+        self._cap = _cap(limits, budget, len(sizes))
         self._close_taken(numbers)
+        self._close_absent()
+        self._close_outliers()
+
+    @property
+    def trust(self) -> float:
+        """How far the uncertainty has proved to know the true error, 0 to 1."""
+        return self._pool.trust
+
+    def score(self, name: str) -> NDArray[np.float64]:
+        """One of the pool's scores, of shape (n,); NaN where a frame has none.
+
+        Raises
+        ------
+        ValueError
+            The pool has no score of that name.
+        """
+        if name not in self._pool.scores:
+            known = ", ".join(sorted(self._pool.scores)) or "none"
+            raise ValueError(f"the pool has no scores {name!r}; there are: {known}")
+        return self._pool.scores[name][self._order].astype(np.float64)
 
     @property
     def remaining(self) -> int:
@@ -98,8 +125,7 @@ class Selection:
     def room(self, video: int) -> int:
         """How many more frames of this video may enter, as far as is known."""
         n_open = int(self.open_mask[self.videos[video]].sum())
-        cap = self._limits.per_video_max
-        return n_open if cap is None else min(n_open, cap - int(self._n_picked[video]))
+        return min(n_open, self._cap - int(self._n_picked[video]))
 
     def is_open(self, row: int) -> bool:
         """Whether this row may be picked now. Once False it stays False."""
@@ -170,6 +196,21 @@ class Selection:
             self.open_mask[self.videos[video]] &= ~np.isin(frames, pool.taken_frame[taken])
             self._mark(video, self._taken[taken], pool.taken_time_s[taken])
 
+    def _close_absent(self) -> None:
+        """Close frames on which no animal is; one that has not been scored stays."""
+        if self._limits.presence_min > 0 and "presence" in self._pool.scores:
+            self.open_mask &= ~(self.score("presence") < self._limits.presence_min)
+
+    def _close_outliers(self) -> None:
+        """Close each video's frames that are farthest from their nearest neighbour in it."""
+        share = self._limits.outlier_share
+        for within in self.videos if share > 0 else []:
+            n_out = int(share * (within.stop - within.start))
+            if n_out:
+                alone = _distance_to_other(self.vectors(within))
+                out = np.argsort(-alone, kind="stable")[:n_out]
+                self.open_mask[within.start + out] = False
+
     def _mark(self, video: int, vectors: NDArray[np.float32], at_s: NDArray[Any]) -> None:
         """Make frames of this video known, and close the frames too near to them in time."""
         self._known_of[video] = np.concatenate([self._known_of[video], vectors])
@@ -212,6 +253,27 @@ class Selection:
             radius = float(np.quantile(lengths, quantile)) if len(lengths) else 0.0
             self._radius[video] = radius * (1 + _ROUNDING)
         return self._radius[video]
+
+
+def _cap(limits: Limits, budget: int, n_videos: int) -> int:
+    """How many frames of one video may be picked."""
+    caps = [budget]
+    if limits.per_video_max is not None:
+        caps.append(limits.per_video_max)
+    if limits.equal_share_max is not None:
+        caps.append(math.ceil(limits.equal_share_max * budget / max(n_videos, 1)))
+    return min(caps)
+
+
+def _distance_to_other(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distance of each row to the nearest other one."""
+    distance = np.full(len(rows), np.inf, np.float32)
+    for low in range(0, len(rows), _CHUNK):
+        part = slice(low, min(low + _CHUNK, len(rows)))
+        squares = relative_squares(rows[part], rows) + squared_lengths(rows[part])[:, None]
+        squares[np.arange(part.stop - low), np.arange(low, part.stop)] = np.inf
+        distance[part] = np.sqrt(squares.min(axis=1).clip(min=0))
+    return distance
 
 
 def _keys(vectors: NDArray[Any]) -> NDArray[np.int64]:

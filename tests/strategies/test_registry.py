@@ -10,17 +10,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alwatch.strategies.pool import Limits, Pool
+from alwatch.strategies.pool import Limits, Picks, Pool
 from alwatch.strategies.registry import STRATEGIES, select
-from tests.strategies.pools import Referee, make_pool, names, reordered, walks, with_taken
+from tests.strategies.pools import (
+    Referee,
+    make_pool,
+    names,
+    reordered,
+    walks,
+    with_scores,
+    with_taken,
+)
 
 every_strategy = pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 NO_LIMITS = Limits()
 
 
-def run(pool: Pool, strategy: str, budget: int, limits: Limits = NO_LIMITS, seed: int = 0):  # type: ignore[no-untyped-def]
+def run(pool: Pool, strategy: str, budget: int, limits: Limits = NO_LIMITS, seed: int = 0) -> Picks:
+    scored = with_scores(pool, STRATEGIES[strategy].needs) if strategy in STRATEGIES else pool
     return select(
-        pool, strategy=strategy, budget=budget, limits=limits, rng=np.random.default_rng(seed)
+        scored, strategy=strategy, budget=budget, limits=limits, rng=np.random.default_rng(seed)
     )
 
 
@@ -148,8 +157,9 @@ def test_where_everything_is_taken_nothing_is_picked(strategy: str) -> None:
 def test_the_callers_arrays_are_left_alone(strategy: str) -> None:
     pool = with_taken(walks(n_videos=2, n_frames=20, seed=0), [4])
     for name in Pool.__slots__:
-        getattr(pool, name).flags.writeable = False
-    assert len(run(pool, strategy, 6, Limits(1, 0.5, 0.5, 0.5)).rows) == 2
+        if isinstance(array := getattr(pool, name), np.ndarray):
+            array.flags.writeable = False
+    assert len(run(pool, strategy, 6, Limits(1, 0.5, 0.5, audit_share=0.5)).rows) == 2
 
 
 def test_an_unknown_strategy_is_answered_with_the_nearest_and_all_names() -> None:

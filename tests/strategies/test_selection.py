@@ -171,3 +171,34 @@ def test_known_vectors_are_those_labelled_and_those_picked() -> None:
     selection = Selection(pool, Limits(), 2)
     selection.take(2, 0.0, "x")
     assert selection.known_vectors().tolist() == [[1, 0], [0, -1]]
+
+
+def test_a_video_has_no_more_than_so_many_times_its_equal_share() -> None:
+    # Six frames of three videos are two each; 1.3 times that, rounded up, are three.
+    pool = make_pool(on_circle(range(12)), video=[0] * 8 + [1] * 2 + [2] * 2)
+    selection = Selection(pool, Limits(equal_share_max=1.3), 6)
+    for row in (0, 2, 4):
+        selection.take(row, 0.0, "x")
+    assert still_open(selection) == [8, 9, 10, 11]
+
+
+def test_frames_without_an_animal_are_closed_and_unscored_ones_stay() -> None:
+    pool = make_pool(on_circle(range(4)))
+    scored = replace(pool, scores={"presence": np.array([0.9, 0.1, np.nan, 0.5])})
+    assert still_open(Selection(scored, Limits(presence_min=0.5), 4)) == [0, 2, 3]
+    assert still_open(Selection(pool, Limits(presence_min=0.5), 4)) == [0, 1, 2, 3]
+
+
+def test_the_frames_that_are_unlike_all_others_of_their_video_are_closed() -> None:
+    # Row 3 is 90 degrees from anything in its video; in the other video row 9 is.
+    degrees = [0, 1, 2, 92, 3, 50, 51, 52, 53, 143]
+    pool = make_pool(on_circle(degrees), video=[0] * 5 + [1] * 5)
+    assert still_open(Selection(pool, Limits(outlier_share=0.2), 4)) == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
+def test_a_score_is_in_the_selections_own_order() -> None:
+    pool = make_pool(on_circle([0, 1, 2]), frame=[2, 0, 1])
+    selection = Selection(replace(pool, scores={"mpe": np.array([0.2, 0.0, 0.1])}), Limits(), 3)
+    assert selection.score("mpe").tolist() == [0.0, 0.1, 0.2]
+    with pytest.raises(ValueError, match="no scores 'flip'; there are: mpe"):
+        selection.score("flip")
