@@ -28,6 +28,7 @@ _UNREADABLE = (
     LookupError,
     AttributeError,
     RuntimeError,
+    MemoryError,
     csv.Error,
 )
 

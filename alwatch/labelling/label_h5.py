@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import pickletools
 import re
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _KEY = "/df_with_missing"
 _NAMES = {"UNICODE", "STRING", "INT", "LONG"}
 _SHAPES = {"LIST", "APPEND", "STOP"}
+_MOST_BYTES = 2**30
+"""Labels take a thousandth of this; a damaged or malicious file may declare any size."""
 
 
 def read_h5(file: Path) -> LabelTable:
@@ -45,9 +48,12 @@ def read_h5(file: Path) -> LabelTable:
     # From memory, so that no lock is held while the GUI saves.
     with h5py.File(io.BytesIO(file.read_bytes()), "r") as h5:
         group = h5[_KEY]
+        arrays = [array for array in group.values() if isinstance(array, h5py.Dataset)]
+        _check_size(sum(prod(array.shape) * array.dtype.itemsize for array in arrays))
         images, columns, blocks = _table(group) if "table" in group else _fixed(group)
     if images.dtype.kind != "S":
         raise ValueError("its rows are not named after images")
+    _check_size(8 * len(images) * len(columns))
     values = np.full((len(images), len(columns)), np.nan)
     position = {column: i for i, column in enumerate(columns)}
     for names, block in blocks:
@@ -58,6 +64,11 @@ def read_h5(file: Path) -> LabelTable:
             )
         values[:, [position[name] for name in names]] = block
     return LabelTable([image.decode() for image in images], columns, values)
+
+
+def _check_size(n_bytes: int) -> None:
+    if n_bytes > _MOST_BYTES:
+        raise ValueError(f"it says that it holds {n_bytes / 2**30:.3g} GiB of labels")
 
 
 # --- the fixed format --------------------------------------------------------------------------
@@ -94,7 +105,9 @@ def _levels(group: h5py.Group, axis: str) -> list[Any]:
         names = _array(group, f"{axis}_level{len(levels)}", "Siu")
         # Entry -1 stands for a missing name; without this it would bear the last one.
         names = np.append(names, np.zeros(1, names.dtype))
-        levels.append(names[_array(group, f"{axis}_label{len(levels)}", "iu")])
+        labels = _array(group, f"{axis}_label{len(levels)}", "iu")
+        _check_size(names.itemsize * labels.size)
+        levels.append(names[labels])
     return levels
 
 

@@ -60,10 +60,17 @@ class DeepLabCutSource:
         Raises
         ------
         SettingsError
-            There is no such project, or no such snapshot in it.
+            There is no such project, or no such snapshot in it, or its files say no such thing
+            as DeepLabCut writes.
         PoseModelError
             The project is not readable at this moment.
         """
+        try:
+            return self._find()
+        except OSError as error:
+            raise PoseModelError(_unreadable(error, self._project)) from error
+
+    def _find(self) -> LocatedSnapshot:
         train = self._training_folder()
         config_path = train / "pytorch_config.yaml"
         config = _read_yaml(config_path)
@@ -74,22 +81,21 @@ class DeepLabCutSource:
         if str(config.get("method")).lower() == "td" and config.get("detector"):
             detector = self._choose(_snapshots(train, detector=True), "best", train, " detector")
         weights = [chosen, *others, *([detector] if detector else [])]
-        metadata = config.get("metadata") or {}
-        try:
-            unique = tuple(metadata.get("unique_bodyparts") or ())
-            bodyparts = (*metadata["bodyparts"], *unique)
-            n_individuals = len(metadata["individuals"])
-        except (KeyError, TypeError):
+        unique = _listed(config, "unique_bodyparts", config_path)
+        bodyparts = [*_listed(config, "bodyparts", config_path), *unique]
+        individuals = _listed(config, "individuals", config_path)
+        if not bodyparts or not individuals:
             raise SettingsError(
                 f"{config_path} names no bodyparts and individuals in `metadata`; it must be a "
                 "pytorch_config.yaml that DeepLabCut 3 has written."
-            ) from None
+            )
+        files = [file.path for file in weights]
         snapshot = Snapshot(
             kind="deeplabcut",
             name="+".join(file.path.stem for file in (chosen, *others)),
-            sha256=self._files.sha256([file.path for file in weights], also=_recipe(config)),
+            sha256=self._files.sha256(files, also=_recipe(config, config_path)),
             bodyparts=tuple(str(name) for name in bodyparts),
-            n_individuals=n_individuals,
+            n_individuals=len(individuals),
             n_unique=len(unique),
         )
         return LocatedSnapshot(
@@ -99,6 +105,7 @@ class DeepLabCutSource:
                 "snapshots": [str(file.path) for file in (chosen, *others)],
                 "detector": str(detector.path) if detector else None,
             },
+            self._files.signatures(files),
         )
 
     def _training_folder(self) -> Path:
@@ -111,13 +118,18 @@ class DeepLabCutSource:
             )
         config = _read_yaml(project)
         iteration = config.get("iteration", 0)
+        if not re.fullmatch(r"\d{1,9}", str(iteration)):
+            raise SettingsError(
+                f"{project} has iteration {iteration!r}; it must be a whole number. Correct it."
+            )
         models = project.parent / "dlc-models-pytorch" / f"iteration-{iteration}"
-        folders = sorted(models.glob(f"*shuffle{self._shuffle}/train"))
+        shuffles = sorted(models.iterdir()) if models.is_dir() else []
+        named = [path for path in shuffles if path.name.endswith(f"shuffle{self._shuffle}")]
+        folders = [path / "train" for path in named if (path / "train").is_dir()]
         if len(folders) == 1:
             return folders[0]
         if len(folders) > 1:
-            fractions = config.get("TrainingFraction") or [0]
-            percent = f"trainset{int(100 * float(fractions[0]))}shuffle"
+            percent = f"trainset{_percent(config, project)}shuffle"
             first = [folder for folder in folders if percent in folder.parent.name]
             if len(first) == 1:
                 return first[0]
@@ -125,7 +137,7 @@ class DeepLabCutSource:
         found = (
             "it has TensorFlow models only"
             if engine
-            else f"{models} has {', '.join(_shuffles(models)) or 'no model'}"
+            else f"{models} has {', '.join(_shuffles(shuffles)) or 'no model'}"
         )
         remedy = (
             "train it with DeepLabCut 3's PyTorch engine"
@@ -156,10 +168,7 @@ class DeepLabCutSource:
 
 
 def _snapshots(train: Path, *, detector: bool) -> list[_SnapshotFile]:
-    try:
-        names = [path for path in train.iterdir() if path.is_file()]
-    except OSError as error:
-        raise PoseModelError(f"{train} cannot be read: {error.strerror}; try again.") from error
+    names = [path for path in train.iterdir() if path.is_file()]
     matches = [(path, _SNAPSHOT.fullmatch(path.name)) for path in names]
     return [
         _SnapshotFile(path, int(match["epochs"]), match["best"] is not None)
@@ -168,22 +177,66 @@ def _snapshots(train: Path, *, detector: bool) -> list[_SnapshotFile]:
     ]
 
 
-def _shuffles(models: Path) -> list[str]:
-    found = [re.search(r"shuffle(\d+)$", path.name) for path in sorted(models.glob("*"))]
+def _shuffles(models: list[Path]) -> list[str]:
+    found = [re.search(r"shuffle(\d+)$", path.name) for path in models]
     return sorted({f"shuffle {match[1]}" for match in found if match is not None})
 
 
-def _recipe(config: dict[str, Any]) -> bytes:
+def _percent(config: dict[str, Any], path: Path) -> int:
+    """Of how many percent the training set is, in the first of the ways to divide the labels."""
+    fractions = config.get("TrainingFraction") or [0]
+    try:
+        return int(100 * float(fractions[0]))
+    except (TypeError, ValueError, LookupError, OverflowError):
+        raise SettingsError(
+            f"{path} has TrainingFraction {fractions!r}; it must be a list of numbers such as "
+            "[0.95]. Correct it."
+        ) from None
+
+
+def _section(config: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    section = config.get(name) or {}
+    if not isinstance(section, dict):
+        raise SettingsError(
+            f"{path} has {name} {section!r}; it must be a section, as DeepLabCut 3 writes it. "
+            "Correct it, or train the model again."
+        )
+    return section
+
+
+def _listed(config: dict[str, Any], name: str, path: Path) -> list[Any]:
+    values = _section(config, "metadata", path).get(name) or []
+    if not isinstance(values, list):
+        raise SettingsError(
+            f"{path} has metadata.{name} {values!r}; it must be a list of names, as DeepLabCut 3 "
+            "writes it. Correct it, or train the model again."
+        )
+    return values
+
+
+def _recipe(config: dict[str, Any], path: Path) -> bytes:
     """The part of the configuration that a score depends on, the same wherever it is kept."""
-    data = config.get("data") or {}
-    metadata = config.get("metadata") or {}
+    data = _section(config, "data", path)
+    metadata = _section(config, "metadata", path)
     recipe = {key: config.get(key) for key in _WHAT_COUNTS}
     recipe["data"] = {key: data.get(key) for key in ("colormode", "inference", "bbox_margin")}
     recipe["metadata"] = {
         key: metadata.get(key)
         for key in ("bodyparts", "unique_bodyparts", "individuals", "with_identity")
     }
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).digest()
+    try:
+        text = json.dumps(recipe, sort_keys=True, default=str)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SettingsError(
+            f"{path} holds settings that DeepLabCut does not write ({error}); correct it, or "
+            "train the model again."
+        ) from None
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _unreadable(error: OSError, path: Path) -> str:
+    found = error.filename or path
+    return f"{found} cannot be read: {error.strerror}; let alwatch read it, or try again."
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -195,9 +248,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             "correct pose_model.project."
         ) from None
     except OSError as error:
-        raise PoseModelError(f"{path} cannot be read: {error.strerror}; try again.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
+        raise PoseModelError(_unreadable(error, path)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: no UTF-8, or no day such as 2018-99-99; RecursionError: too deep
+        line = (str(error).splitlines() or [""])[0]
         raise SettingsError(f"{path} is no valid YAML ({line}); correct the file.") from None
     if not isinstance(content, dict):
         raise SettingsError(f"{path} holds no settings; it must be written by DeepLabCut.")

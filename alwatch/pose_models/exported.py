@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import io
-import json
 import math
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +16,7 @@ import torch
 from torch import Tensor
 
 from alwatch.errors import SettingsError, shown
+from alwatch.pose_models.archives import checked_program, checked_script
 from alwatch.pose_models.decode_maps import poses_from_maps
 from alwatch.pose_models.prediction import Prediction, ScoreMaps
 from alwatch.pose_models.sidecar import ModelInput, Sidecar, read_sidecar
@@ -32,24 +29,6 @@ if TYPE_CHECKING:
 _MEMORY = re.compile(r"DefaultCPUAllocator|out of memory|Failed to allocate memory|bad.alloc")
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV
 _TRIAL_PX = 64
-
-_FILE_OPERATOR = re.compile(rb"\b(save|from_file)\b")
-_OPERATOR = re.compile(
-    r"torch\.ops\.aten\.(?!save|from_file)\w+(\.\w+)?|torch\.sym_\w+|math\.(ceil|floor|trunc)"
-    r"|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
-    r"|_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
-)
-_PLAIN = re.compile(r"[\w.+-]*")
-_TEXT = re.compile(r"[\w .,>+-]*")
-_SYMBOL = re.compile(
-    r"[suz]\d+|Symbol|Integer|Float|Rational|Add|Mul|Pow|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv"
-    r"|Max|Min|Eq|Ne|Lt|Le|Gt|Ge"
-)
-_SUM = (
-    ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load, ast.Constant, ast.BinOp,
-    ast.operator, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop,
-)  # fmt: skip
-_CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
 
 _Network = Callable[[Tensor], dict[int | str, Tensor]]
 
@@ -104,7 +83,7 @@ class ExportedModel:
         parts = [
             self._run(frames[low : low + batch_size]) for low in range(0, len(frames), batch_size)
         ]
-        maps, poses, features, losses = zip(*parts, strict=True)
+        maps, poses, features, spans_px, losses = zip(*parts, strict=True)
         outputs, owner = self._sidecar.outputs, np.arange(len(frames))
         return Prediction(
             maps=(
@@ -118,27 +97,33 @@ class ExportedModel:
             poses=torch.cat(poses).cpu().numpy()[:, None],
             features=torch.cat(features) if outputs.features is not None else None,
             features_frame=owner if outputs.features is not None else None,
+            features_span_px=spans_px[0] if outputs.features is not None else None,
             learned_loss=_numpy(losses) if outputs.learned_loss is not None else None,
         )
 
-    def _run(self, frames: ImageArray) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Maps, poses (n, k, 3), features and learned loss of one batch."""
+    def _run(
+        self, frames: ImageArray
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[float, float], Tensor | None]:
+        """Maps, poses (n, k, 3), features and what they reach over, and loss of one batch."""
         given = self._sidecar
         canvas, used_px = _fitted(frames, given.input)
         full_px = canvas.shape[1:3]
         with _memory_errors():
             with torch.inference_mode():
                 outputs = self._network(_normalised(canvas, given.input, self._device))
-            maps = _activated(self._maps(outputs), given.activation)
+            maps = _activated(self._maps(outputs), given)
             stride = self._stride(maps, full_px)
             maps = maps[:, :, : math.ceil(used_px[0] / stride), : math.ceil(used_px[1] / stride)]
             offset_px = (stride - 1) / 2 if given.offset_px is None else given.offset_px
             poses = poses_from_maps(maps, stride=stride, offset_px=offset_px)
-            features = self._features(outputs, used_px, full_px)
-        scale = poses.new_tensor([used_px[1] / frames.shape[2], used_px[0] / frames.shape[1]])
+            if given.activation == "clip" or given.sigma is not None:
+                maps = maps.clamp(max=1)  # only now: a peak that is cut off has lost its middle
+            features, span_px = self._features(outputs, used_px, full_px)
+        down, right = used_px[0] / frames.shape[1], used_px[1] / frames.shape[2]
         # Of an enlarged frame a pixel's middle lies at (i + 1/2) * scale - 1/2.
-        poses[..., :2] = (poses[..., :2] + 0.5) / scale - 0.5
-        return maps, poses, features, self._loss(outputs, len(frames))
+        poses[..., :2] = (poses[..., :2] + 0.5) / poses.new_tensor([right, down]) - 0.5
+        span_px = (span_px[0] / down, span_px[1] / right)
+        return maps, poses, features, span_px, self._loss(outputs, len(frames))
 
     def _maps(self, outputs: dict[int | str, Tensor]) -> Tensor:
         maps = self._channels_first(self._output(outputs, "maps", self._sidecar.outputs.maps))
@@ -172,10 +157,11 @@ class ExportedModel:
         outputs: dict[int | str, Tensor],
         used_px: tuple[int, int],
         full_px: tuple[int, ...],
-    ) -> Tensor | None:
+    ) -> tuple[Tensor | None, tuple[float, float]]:
+        """The cells that the frame lies in, and what these reach over: up to a cell more."""
         name = self._sidecar.outputs.features
         if name is None:
-            return None
+            return None, used_px
         features = self._channels_first(self._output(outputs, "features", name))
         if features.ndim != 4:
             raise SettingsError(
@@ -187,7 +173,8 @@ class ExportedModel:
             math.ceil(n * used / full)
             for n, used, full in zip(features.shape[2:], used_px, full_px, strict=True)
         )
-        return features[:, :, :rows, :columns]
+        span_px = (rows * full_px[0] / features.shape[2], columns * full_px[1] / features.shape[3])
+        return features[:, :, :rows, :columns], span_px
 
     def _loss(self, outputs: dict[int | str, Tensor], n: int) -> Tensor | None:
         name = self._sidecar.outputs.learned_loss
@@ -264,12 +251,15 @@ def _normalised(canvas: ImageArray, wanted: ModelInput, device: torch.device) ->
     return (pixels.permute(0, 3, 1, 2) if wanted.layout == "nchw" else pixels).contiguous()
 
 
-def _activated(maps: Tensor, activation: str) -> Tensor:
-    if activation == "sigmoid":
-        return maps.sigmoid()
-    if activation == "softmax":
-        return maps.flatten(2).softmax(dim=2).reshape(maps.shape)
-    return maps.clamp(min=0, max=1 if activation == "clip" else None)
+def _activated(maps: Tensor, given: Sidecar) -> Tensor:
+    """Maps >= 0 that are about 1 where the network is certain, and may be above."""
+    if given.activation == "sigmoid":
+        maps = maps.sigmoid()
+    elif given.activation == "softmax":
+        maps = maps.flatten(2).softmax(dim=2).reshape(maps.shape)
+    # The highest cell of a Gaussian that sums to 1 is 1 / (2 pi sigma^2).
+    scale = 1 if given.sigma is None else 2 * math.pi * given.sigma**2
+    return (maps * scale).clamp(min=0)
 
 
 def _load_onnx(sidecar: Sidecar, device: torch.device) -> _Network:
@@ -300,7 +290,7 @@ def _load_torchscript(sidecar: Sidecar, device: torch.device) -> _Network:
     load: Callable[..., Any] = torch.jit.load  # it has no types of its own
     with _load_errors(sidecar), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is no longer developed
-        module = load(_checked_script(sidecar.file), map_location=device)
+        module = load(checked_script(sidecar.file), map_location=device)
     module.eval()
     return lambda batch: _named(module(batch))
 
@@ -309,7 +299,7 @@ def _load_torch_export(sidecar: Sidecar, device: torch.device) -> _Network:
     from torch.export.passes import move_to_device_pass
 
     with _load_errors(sidecar):
-        program = torch.export.load(_checked_program(sidecar.file))
+        program = torch.export.load(checked_program(sidecar.file))
         module = move_to_device_pass(program, device).module()
     return lambda batch: _named(module(batch))
 
@@ -332,113 +322,6 @@ def _named(outputs: Any) -> dict[int | str, Tensor]:
 
 def _numpy(parts: tuple[Tensor, ...]) -> NDArray[np.float32]:
     return np.asarray(torch.cat(parts).float().cpu().numpy(), np.float32)
-
-
-def _checked_script(file: Path) -> io.BytesIO:
-    """A copy of a TorchScript file, none of whose code reads or writes files."""
-
-    def keep(name: str, content: bytes) -> bytes:
-        if name.endswith(".py") and (found := _FILE_OPERATOR.search(content)):
-            raise _refusal(file, f"code that calls {found[0].decode()}")
-        return content
-
-    return _copied(file, keep)
-
-
-def _checked_program(file: Path) -> io.BytesIO:
-    """A copy of a torch.export file with its raw tensors and its program, and nothing else.
-
-    Left out: compiled libraries, example inputs (a pickle), and of the program its notes and
-    guards (which PyTorch runs as Python). Refused: pickled tensors and objects, operators other
-    than `_OPERATOR`, and texts that PyTorch would evaluate as anything but a sum of sizes.
-    """
-
-    def keep(name: str, content: bytes) -> bytes | None:
-        inner = name.partition("/")[2]
-        if re.fullmatch(r"data/(weights|constants)/\w+_config\.json", inner):
-            for key, entry in json.loads(content)["config"].items():
-                if entry["use_pickle"] or not re.fullmatch(
-                    r"(weight|tensor)_\d+", entry["path_name"]
-                ):
-                    raise _refusal(file, f"{key!r} as a pickled object")
-            return content
-        if re.fullmatch(r"models/\w+\.json", inner):
-            return json.dumps(_checked(json.loads(content), file)).encode()
-        if re.fullmatch(r"data/sample_inputs/\w+\.pt", inner):
-            return b""
-        is_tensor = re.fullmatch(r"data/(weights|constants)/(weight|tensor)_\d+", inner)
-        return content if is_tensor or re.fullmatch(r"[\w.]+(/version)?", inner) else None
-
-    return _copied(file, keep)
-
-
-def _copied(file: Path, keep: Callable[[str, bytes], bytes | None]) -> io.BytesIO:
-    """What `keep` lets through, so that nothing is loaded but what was looked at."""
-    copy = io.BytesIO()
-    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(copy, "w") as checked:
-        for name in dict.fromkeys(archive.namelist()):
-            content = keep(name, archive.read(name))
-            if content is not None:
-                checked.writestr(name, content)
-    copy.seek(0)
-    return copy
-
-
-def _checked(value: Any, file: Path, key: str = "") -> Any:
-    """A part of a program, without what PyTorch would run beside its operators."""
-    if key in ("metadata", "guards_code", "forward_arg_names"):
-        return {"metadata": {}, "guards_code": [], "forward_arg_names": None}[key]
-    if isinstance(value, dict):
-        for name in value:
-            if not (_PLAIN.fullmatch(name) or _is_sum(name)):
-                raise _refusal(file, f"a program with {name!r}")
-        return {name: _checked(inner, file, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_checked(inner, file, key) for inner in value]
-    if isinstance(value, str) and not _is_harmless(key, value):
-        raise _refusal(file, f"a program with {key} {value!r}")
-    return value
-
-
-def _is_harmless(key: str, text: str) -> bool:
-    if key in ("target", "as_operator"):
-        return _OPERATOR.fullmatch(text) is not None
-    if key == "expr_str":
-        return _is_sum(text)
-    if key in ("in_spec", "out_spec"):
-        return text == "" or all(_is_plain_container(spec) for spec in json.loads(text)[1:])
-    return (_TEXT if key in ("as_string", "as_strings") else _PLAIN).fullmatch(text) is not None
-
-
-def _is_sum(text: str) -> bool:
-    """Whether a text that SymPy evaluates holds sums and products of sizes and nothing else."""
-    try:
-        nodes = list(ast.walk(ast.parse(text, mode="eval")))
-    except SyntaxError:
-        return False
-    return all(
-        isinstance(node, _SUM)
-        and not (isinstance(node, ast.Name) and not _SYMBOL.fullmatch(node.id))
-        and not (isinstance(node, ast.Call) and not isinstance(node.func, ast.Name))
-        and not (isinstance(node, ast.Constant) and not _PLAIN.fullmatch(str(node.value)))
-        for node in nodes
-    )
-
-
-def _is_plain_container(spec: Any) -> bool:
-    names = json.loads(spec["context"] or "null") or []
-    return (
-        spec["type"] in _CONTAINERS
-        and all(isinstance(name, str) and _PLAIN.fullmatch(name) for name in names)
-        and all(_is_plain_container(inner) for inner in spec["children_spec"])
-    )
-
-
-def _refusal(file: Path, what: str) -> SettingsError:
-    return SettingsError(
-        f"{shown(file)} holds {shown(what)[:200]}, which could run code of its own; it was not "
-        "loaded. Export the network again, of PyTorch's own operators only, or as ONNX."
-    )
 
 
 @contextmanager

@@ -29,6 +29,10 @@ class HashedFiles:
             digest.update(self._of(path))
         return digest.hexdigest()
 
+    def signatures(self, paths: Sequence[Path]) -> tuple[tuple[Path, FileSignature], ...]:
+        """The files and what they were when their sums were taken; `sha256` comes first."""
+        return tuple((path, self._known[path][0]) for path in paths)
+
     def _of(self, path: Path) -> bytes:
         try:
             signature = FileSignature.from_stat(path.stat())

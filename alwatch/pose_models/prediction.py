@@ -69,6 +69,9 @@ class Prediction:
         The backbone's last feature map.
     features_frame : int64 array of shape (m,), optional
         Which frame each feature map is of.
+    features_span_px : (float, float), optional
+        Height and width, in pixels of the frame, that feature maps of whole frames reach over
+        from the frame's top left; without it, the frame's own.
     of_crops : bool
         Whether maps and features are of crops around the animals, not of whole frames.
     learned_loss : float32 array of shape (n,), optional
@@ -80,6 +83,7 @@ class Prediction:
     n_unique: int = 0
     features: Tensor | None = None
     features_frame: NDArray[np.int64] | None = None
+    features_span_px: tuple[float, float] | None = None
     of_crops: bool = False
     learned_loss: NDArray[np.float32] | None = None
 

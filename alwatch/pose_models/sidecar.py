@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": 
 """End of the file's name -> its format."""
 
 _ACTIVATIONS = ("clip", "none", "sigmoid", "softmax")
+_SIGMA = 1.25
 _CHANNELS = ("rgb", "bgr", "gray")
+_LOCATION = re.compile(rb"\x0a\x08location\x12")
+"""How the place of a tensor's external data begins: field 1 is "location", field 2 the place."""
+
+_CHUNK_BYTES = 2**24
+_ENTRY_BYTES = 2**15
+_LONGEST = 200
 _LAYOUTS = ("nchw", "nhwc")
 _RESIZES = ("pad", "stretch")
 
@@ -62,6 +70,11 @@ class Sidecar:
     the middle of the first pixel; None is the middle of the cell's pixels, (stride - 1) / 2.
     Networks trained by DeepLabCut have stride / 2, those trained by SLEAP 0. `layout` holds for
     the outputs too.
+
+    Where maps sum to 1, as after `softmax`, `sigma` (cells) is that of the blobs that the network
+    was trained on: of such a blob the highest cell is then 1 / (2 pi sigma^2), and is brought to
+    1 by the inverse. None is to leave the maps as they are. With `softmax` it is 1.25 where the
+    file does not say; Lightning Pose trains with that, and has the softmax in its network.
     """
 
     path: Path
@@ -71,6 +84,7 @@ class Sidecar:
     input: ModelInput
     outputs: ModelOutputs
     activation: str
+    sigma: float | None
     stride: float | None
     offset_px: float | None
     min_distance: int
@@ -90,7 +104,7 @@ class ExportedSource:
         self._files = HashedFiles()
 
     def find(self) -> LocatedSnapshot:
-        """Find the model as it is now.
+        """Find the model as it is now, known by its YAML file's and its network's bytes.
 
         Raises
         ------
@@ -99,34 +113,17 @@ class ExportedSource:
         PoseModelError
             One of them is not readable at this moment.
         """
-        snapshot = exported_snapshot(self._path, self._files)
-        return LocatedSnapshot(snapshot, {"sidecar": str(self._path)})
-
-
-def exported_snapshot(path: Path, files: HashedFiles | None = None) -> Snapshot:
-    """Name the version of an exported model by the bytes of its YAML file and of its network.
-
-    Parameters
-    ----------
-    path : Path
-        The YAML file.
-    files : HashedFiles, optional
-        Remembers the sums of files that have not changed.
-
-    Raises
-    ------
-    SettingsError, PoseModelError
-        As `read_sidecar`.
-    """
-    sidecar = read_sidecar(path)
-    weights = sidecar.file.with_name(sidecar.file.name + ".data")  # of ONNX, where they are large
-    apart = [weights] if sidecar.format == "onnx" and weights.is_file() else []
-    return Snapshot(
-        kind="exported",
-        name=path.stem,
-        sha256=(files or HashedFiles()).sha256([path, sidecar.file, *apart]),
-        bodyparts=sidecar.bodyparts,
-    )
+        sidecar = read_sidecar(self._path)
+        apart = _weights_apart(sidecar.file) if sidecar.format == "onnx" else []
+        files = [self._path, sidecar.file, *apart]
+        snapshot = Snapshot(
+            kind="exported",
+            name=self._path.stem,
+            sha256=self._files.sha256(files),
+            bodyparts=sidecar.bodyparts,
+        )
+        model = {"sidecar": str(self._path)}
+        return LocatedSnapshot(snapshot, model, self._files.signatures(files))
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -142,10 +139,11 @@ def read_sidecar(path: Path) -> Sidecar:
     at = _Reading(path, _load(path))
     name = at.text("file", "be the name of a .onnx, .pt, .ts or .pt2 file")
     file = path.parent / name
-    if name and not file.is_file():
+    if name and not _is_file(file):
         at.fault("file", name, f"be a file in {shown(path.parent)}")
     if at.count("n_individuals", 1) != 1:
         at.fault("n_individuals", at.value("n_individuals"), "be 1")
+    activation = at.choice("activation", _ACTIVATIONS, "clip")
     sidecar = Sidecar(
         path=path,
         file=file,
@@ -153,13 +151,50 @@ def read_sidecar(path: Path) -> Sidecar:
         bodyparts=at.names("bodyparts"),
         input=_model_input(at.section("input")),
         outputs=_model_outputs(at.section("outputs")),
-        activation=at.choice("activation", _ACTIVATIONS, "clip"),
+        activation=activation,
+        sigma=at.number("sigma", _SIGMA if activation == "softmax" else None, above=0),
         stride=at.number("stride", None, above=0),
         offset_px=at.number("offset_px", None),
         min_distance=at.count("min_distance", 2) or 2,
     )
     at.finish()
     return sidecar
+
+
+def _weights_apart(file: Path) -> list[Path]:
+    """Files that an ONNX file keeps tensors in, by the names that it gives them."""
+    names, before = set(), b""
+    try:
+        with file.open("rb") as onnx:
+            while chunk := onnx.read(_CHUNK_BYTES):
+                content = before + chunk
+                names |= {_name_at(content, match.end()) for match in _LOCATION.finditer(content)}
+                before = content[-_ENTRY_BYTES:]  # an entry may lie across the end
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    return [path for path in (file.parent / name for name in sorted(names)) if _is_file(path)]
+
+
+def _name_at(content: bytes, start: int) -> str:
+    """The text that begins here in a protocol buffer: its length, seven bits a byte, and it."""
+    length, shift = 0, 0
+    for byte in content[start : start + 2]:
+        start, length, shift = start + 1, length | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            break
+    return content[start : start + length].decode(errors="replace")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> PoseModelError:
+    why = f"{shown(path)} cannot be read: {error.strerror}; let alwatch read it, or try again."
+    return PoseModelError(why)
 
 
 def _format_of(file: Path) -> str | None:
@@ -207,9 +242,9 @@ def _load(path: Path) -> dict[str, Any]:
             "describes the exported model."
         ) from None
     except OSError as error:
-        why = f"{shown(path)} cannot be read: {error.strerror}; try again."
-        raise PoseModelError(why) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no day such as 99-99
+        raise _unreadable(path, error) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: no UTF-8, or no day such as 99-99; RecursionError: too deep
         what = " ".join(str(error).split())
         raise SettingsError(f"{shown(path)} is no valid YAML ({what}); correct the file.") from None
     if not isinstance(content, dict):
@@ -231,7 +266,7 @@ class _Reading:
         self._sections: list[_Reading] = []
 
     def fault(self, key: str, found: object, must: str) -> None:
-        is_ = "is missing" if found is None else f"is {found!r}"
+        is_ = "is missing" if found is None else f"is {_told(found)}"
         where = shown(self._path)
         self._faults.append(f"{self._prefix}{key} {is_}; it must {must}. Set it in {where}.")
 
@@ -322,8 +357,20 @@ class _Reading:
 
 
 def _is_number(value: object, above: float) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > above  # type: ignore[arg-type, operator]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value) and value > above
+    except OverflowError:  # of more digits than a float holds
+        return False
+
+
+def _told(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of thousands of digits
+        return "a number of too many digits"
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 def _above(bound: float) -> str:

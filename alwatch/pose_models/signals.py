@@ -27,8 +27,9 @@ def signals_of(prediction: Prediction) -> dict[str, FloatArray]:
     dict of str to float32 array
         `pose` (n, i, k, 3); per bodypart, shape (n, k): `mpe` (0 where absent), `absent`,
         `mpe_softmax`, `confidence`; per frame, shape (n,): `uncertainty` (the mean MPE of the
-        most uncertain quarter of the bodyparts), `presence`, and `learned_loss` where the model
-        has one.
+        most uncertain quarter of the bodyparts), `presence` (of the animal that is surest there;
+        bodyparts of the scene count only where the model has no others), and `learned_loss`
+        where the model has one.
     """
     n, _, n_bodyparts, _ = prediction.poses.shape
     entropy = np.zeros((n, n_bodyparts), np.float32)
@@ -47,7 +48,7 @@ def signals_of(prediction: Prediction) -> dict[str, FloatArray]:
         "mpe_softmax": softmax,
         "confidence": certain,
         "uncertainty": aggregate(np.where(absent > 0, np.nan, entropy)),
-        "presence": presence(certain),
+        "presence": _surest_presence(prediction),
     }
     if prediction.learned_loss is not None:
         signals["learned_loss"] = prediction.learned_loss
@@ -66,8 +67,9 @@ def feature_vectors(prediction: Prediction, frame_size_px: tuple[int, int]) -> F
     n = len(prediction.poses)
     if not prediction.of_crops:
         best = _best_animal(prediction.poses)
+        span_px = prediction.features_span_px or frame_size_px
         return _to_numpy(
-            bodypart_vector(features, best[..., :2], best[..., 2], frame_size_px=frame_size_px)
+            bodypart_vector(features, best[..., :2], best[..., 2], frame_size_px=span_px)
         )
     crops = _to_numpy(features.mean(dim=(2, 3)))
     sums = np.zeros((n, crops.shape[1]), np.float32)
@@ -76,6 +78,17 @@ def feature_vectors(prediction: Prediction, frame_size_px: tuple[int, int]) -> F
     unit = sums / np.where(lengths > 0, lengths, 1)
     joined: FloatArray = np.concatenate([unit, unit], axis=1) * np.float32(0.5**0.5)
     return joined
+
+
+def _surest_presence(prediction: Prediction) -> FloatArray:
+    """Presence (n,) of each frame's surest animal: a second, faint one takes nothing from it."""
+    poses, n_unique = prediction.poses, prediction.n_unique
+    if 0 < n_unique < poses.shape[2]:
+        poses = poses[:, :, :-n_unique]
+    n, n_individuals = poses.shape[:2]
+    alone = confidence(poses.reshape(n * n_individuals, 1, *poses.shape[2:]))
+    surest: FloatArray = presence(alone).reshape(n, n_individuals).max(axis=1, initial=0)
+    return surest
 
 
 def _best_animal(poses: FloatArray) -> FloatArray:

@@ -59,6 +59,12 @@ class SleapSource:
         PoseModelError
             The folder is not readable at this moment.
         """
+        try:
+            return self._find()
+        except OSError as error:
+            raise PoseModelError(_unreadable(error, self._folder)) from error
+
+    def _find(self) -> LocatedSnapshot:
         models = self._models()
         self._check_types(models)
         pose = models[-1]
@@ -72,7 +78,11 @@ class SleapSource:
             n_individuals=individuals,
         )
         folders = [str(model.folder) for model in models]
-        return LocatedSnapshot(snapshot, {"folders": folders, "individuals": individuals})
+        return LocatedSnapshot(
+            snapshot,
+            {"folders": folders, "individuals": individuals},
+            self._files.signatures(files),
+        )
 
     def _models(self) -> list[_TrainedModel]:
         """The model folders; of a top-down model, the one that gives the poses comes last."""
@@ -83,14 +93,9 @@ class SleapSource:
                 f"{'a file' if folder.exists() else 'not there'}; it must be the model folder that "
                 f"sleap-nn has written, with {_CONFIG} and {_WEIGHTS} in it."
             )
-        try:
-            inside = sorted(folder.iterdir())
-            folders = [folder] if (folder / _CONFIG).is_file() else inside
-            folders = [path for path in folders if (path / _CONFIG).is_file()]
-        except OSError as error:
-            raise PoseModelError(
-                f"{folder} cannot be read: {error.strerror}; try again."
-            ) from error
+        inside = sorted(folder.iterdir())
+        folders = [folder] if (folder / _CONFIG).is_file() else inside
+        folders = [path for path in folders if (path / _CONFIG).is_file()]
         if not folders:
             raise SettingsError(_nothing_found(folder, inside))
         models = [_read(path) for path in folders]
@@ -131,9 +136,10 @@ def _read(folder: Path) -> _TrainedModel:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise PoseModelError(f"{path} cannot be read: {error.strerror}; try again.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
+        raise PoseModelError(_unreadable(error, path)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: no UTF-8, or no day such as 2018-99-99; RecursionError: too deep
+        line = (str(error).splitlines() or [""])[0]
         raise SettingsError(f"{path} is no valid YAML ({line}); train the model again.") from None
     heads = _within(config, "model_config", "head_configs")
     named = [name for name, head in heads.items() if head is not None]
@@ -167,6 +173,11 @@ def _bodyparts(model: _TrainedModel) -> tuple[str, ...]:
             f"{model.folder / _CONFIG} names no nodes in data_config.skeletons; sleap-nn writes "
             "them when training begins. Train the model, or name the folder of one that is trained."
         ) from None
+
+
+def _unreadable(error: OSError, path: Path) -> str:
+    found = error.filename or path
+    return f"{found} cannot be read: {error.strerror}; let alwatch read it, or try again."
 
 
 def _nothing_found(folder: Path, inside: list[Path]) -> str:

@@ -101,6 +101,7 @@ class SleapNnModel:
         maps: list[Tensor] = []
         features: list[Tensor] = []
         owner: list[NDArray[np.int64]] = []
+        span_px: tuple[float, float] | None = None
         for low in range(0, n, batch_size):
             self._maps.clear()
             self._features.clear()
@@ -109,8 +110,10 @@ class SleapNnModel:
             if len(inputs_of):  # else sleap-nn makes up how many bodyparts there are
                 _take_poses(outputs, poses[low : low + batch_size])
             owner.append(low + inputs_of)
-            maps.extend(self._on_frame(values, outputs) for values in self._maps)
-            features.extend(self._on_frame(values, outputs) for values in self._features)
+            maps.extend(self._on_frame(values, outputs)[0] for values in self._maps)
+            for values in self._features:
+                kept, span_px = self._on_frame(values, outputs)
+                features.append(kept)
         whose = np.concatenate(owner)
         return Prediction(
             maps=(
@@ -125,6 +128,7 @@ class SleapNnModel:
             poses=poses,
             features=_joined(features, self._n_features),
             features_frame=whose,
+            features_span_px=span_px,
             of_crops=self._is_top_down,
         )
 
@@ -147,19 +151,22 @@ class SleapNnModel:
         found: Tensor = ~outputs.pred_centroids.isnan().any(dim=-1)
         return found.nonzero()[:, 0].cpu().numpy()
 
-    def _on_frame(self, values: Tensor, outputs: Any) -> Tensor:
-        """The part of whole-frame maps (m, c, h, w) that lies on the frame, not on its padding."""
+    def _on_frame(self, values: Tensor, outputs: Any) -> tuple[Tensor, tuple[float, float] | None]:
+        """The part of whole-frame maps (m, c, h, w) that lies on the frame, not on its padding.
+
+        Its last cells may reach over the frame's edge: second is what it spans in pixels.
+        """
         if self._is_top_down:
-            return values
+            return values, None
         info = outputs.preprocess_info
         scale = float(info.eff_scale[0]) * info.input_scale
+        cells, full_px = values.shape[2:], info.processed_size
         rows, columns = (
-            math.ceil(round(size * scale) * cells / padded)
-            for size, cells, padded in zip(
-                info.original_size, values.shape[2:], info.processed_size, strict=True
-            )
+            math.ceil(round(size * scale) * n / full)
+            for size, n, full in zip(info.original_size, cells, full_px, strict=True)
         )
-        return values[:, :, :rows, :columns]
+        span_px = (rows * full_px[0] / cells[0] / scale, columns * full_px[1] / cells[1] / scale)
+        return values[:, :, :rows, :columns], span_px
 
 
 def _take_poses(outputs: Any, into: NDArray[np.float32]) -> None:

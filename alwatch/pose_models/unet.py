@@ -17,6 +17,9 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
+from alwatch.pose_models.decode_maps import poses_from_maps
+from alwatch.pose_models.prediction import Prediction, ScoreMaps
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -140,6 +143,50 @@ def train_unet(
         optimiser.step()
         schedule.step()
     return network.eval()
+
+
+class UNetModel:
+    """A trained U-Net as a pose model; frames must have the size that it was trained on.
+
+    Parameters
+    ----------
+    network : UNet
+    bodyparts : sequence of str
+    """
+
+    def __init__(self, network: UNet, bodyparts: Sequence[str]) -> None:
+        self._network = network
+        self._bodyparts = tuple(bodyparts)
+
+    @property
+    def bodyparts(self) -> tuple[str, ...]:
+        """Names, in the order of the poses."""
+        return self._bodyparts
+
+    def predict(self, frames: ImageArray, batch_size: int) -> Prediction:
+        """RGB uint8 frames of shape (n, h, w, 3) to maps, poses and features."""
+        maps, features = [], []
+        with torch.inference_mode():
+            for low in range(0, len(frames), batch_size):
+                batch = torch.from_numpy(frames[low : low + batch_size])
+                logits, coarse = self._network(batch.permute(0, 3, 1, 2).float() / 255)
+                maps.append(logits.sigmoid())
+                features.append(coarse)
+        found, rows = torch.cat(maps), np.arange(len(frames))
+        poses = poses_from_maps(found, stride=STRIDE, offset_px=(STRIDE - 1) / 2)
+        return Prediction(
+            maps=(
+                ScoreMaps(
+                    found,
+                    rows,
+                    np.arange(len(self._bodyparts)),
+                    min_distance=round(2 * _SIGMA_CELLS),
+                ),
+            ),
+            poses=poses[:, None].numpy(),
+            features=torch.cat(features),
+            features_frame=rows,
+        )
 
 
 def export_unet(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ MODELS = {
 """Kind of pose model -> what loads it, in the worker."""
 
 _NICENESS = 5
+
+_MEMORY = re.compile("out of memory|DefaultCPUAllocator", re.IGNORECASE)
 
 
 def main() -> None:
@@ -156,9 +159,13 @@ def _kind_of(error: Exception) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        "DefaultCPUAllocator" in str(error)
-    )
+    """Whether memory ran out: packages wrap PyTorch's error into errors of other types."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, MemoryError | torch.OutOfMemoryError) or _MEMORY.search(str(link)):
+            return True
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def _explained(error: Exception) -> str:

@@ -17,7 +17,7 @@ def bodypart_vector(
     features: Tensor,
     xy_px: Tensor | NDArray[Any],
     confidence: Tensor | NDArray[Any],
-    frame_size_px: tuple[int, int],
+    frame_size_px: tuple[float, float],
 ) -> Tensor:
     """Join what a feature map says of the whole frame and of the places of the bodyparts.
 
@@ -34,8 +34,8 @@ def bodypart_vector(
         the frame count as on its edge, NaN as not found.
     confidence : tensor or array of shape (m, bodyparts)
         Clipped to 0..1; below 0.1 or NaN a bodypart is left out.
-    frame_size_px : (int, int)
-        Height and width of the frames.
+    frame_size_px : (float, float)
+        Height and width of what the maps reach over: the frames, or a little more.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def bodypart_vector(
     return normalize(torch.cat(halves, dim=1), dim=1)
 
 
-def _sampled(maps: Tensor, places: Tensor, frame_size_px: tuple[int, int]) -> Tensor:
+def _sampled(maps: Tensor, places: Tensor, frame_size_px: tuple[float, float]) -> Tensor:
     """Values (m, c, k) of the maps at places in pixels of the frame."""
     height, width = frame_size_px
     # The frame's edges are at -1 and 1, half a pixel out from its outermost pixels' middles.

@@ -78,7 +78,7 @@ def find_peaks(
     Raises
     ------
     ValueError
-        A map holds NaN, or there is nothing to look at or for.
+        A map holds NaN or infinity, or there is nothing to look at or for.
     """
     if maps.ndim < 2 or 0 in maps.shape[-2:] or min_distance_px < 1 or max_peaks < 1:
         raise ValueError(
@@ -157,8 +157,8 @@ class _Cells:
 def _levels(tops: Tensor, absolute: float, relative: float) -> Tensor:
     """What a peak of each map is above, shape (m, 1), from the highest value of every row."""
     highest = tops.amax(dim=1, keepdim=True)
-    if bool(highest.isnan().any()):
-        raise ValueError("maps must not hold NaN")
+    if not bool((highest < torch.inf).all()):
+        raise ValueError("maps must not hold NaN or infinity")
     return (highest * relative).clamp(min=absolute)
 
 

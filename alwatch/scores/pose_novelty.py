@@ -33,6 +33,8 @@ _CHUNK = 4096
 _VISIBLE_SHARE = 0.9
 _KEPT_VARIANCE = 0.95
 _THRESHOLD_PERCENT = 95
+_ROUNDING = 1e-9
+"""A distance between bodyparts that varies by a smaller share does not vary."""
 
 
 class Novelty(NamedTuple):
@@ -247,6 +249,8 @@ def published_pose_novelty(
     Distances between all pairs of bodyparts in pixels; of animals with at least 90 % of the
     bodyparts visible; missing distances replaced by the labelled mean; standardised; the
     principal components that hold 95 % of the variance; Mahalanobis distance to the labelled.
+    Where no distance varies (all labelled animals are the same) the length of the differences
+    in pixels counts instead, and the threshold is 0.
 
     Parameters
     ----------
@@ -279,14 +283,18 @@ def published_pose_novelty(
     mean = _mean_of_known(distances)
     filled = np.where(np.isfinite(distances), distances, mean)
     spread = filled.std(axis=0)
-    spread[spread == 0] = 1
-    components = PCA(n_components=_KEPT_VARIANCE, svd_solver="full")
-    components.fit((filled - mean) / spread)
+    varies = spread > _ROUNDING * mean
+    spread[~varies], mean[~varies] = 1, filled[0, ~varies]
+    components = PCA(n_components=_KEPT_VARIANCE, svd_solver="full") if varies.any() else None
+    if components is not None:
+        components.fit((filled - mean) / spread)
 
     def to_labelled(animals: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = np.where(np.isfinite(animals), animals, mean)
-        squares = components.transform((values - mean) / spread) ** 2
-        length: NDArray[np.float64] = np.sqrt((squares / components.explained_variance_).sum(1))
+        values = (np.where(np.isfinite(animals), animals, mean) - mean) / spread
+        squares = values**2
+        if components is not None:
+            squares = components.transform(values) ** 2 / components.explained_variance_
+        length: NDArray[np.float64] = np.sqrt(squares.sum(1))
         return length
 
     threshold = float(np.percentile(to_labelled(filled), _THRESHOLD_PERCENT))

@@ -108,7 +108,7 @@ def pose_disagreement(
     if a.shape != b.shape:
         raise ValueError(f"a and b must have the same shape, got {a.shape} and {b.shape}")
     result = np.full((len(a), a.shape[2]), np.nan, np.float32)
-    if a.shape[1] == 0:
+    if 0 in a.shape[1:3]:  # no animal, or none of its bodyparts: only the scene's
         return result
     for low in range(0, len(a), _CHUNK):
         part = slice(low, low + _CHUNK)

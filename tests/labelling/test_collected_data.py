@@ -11,6 +11,7 @@ import pytest
 
 from alwatch.errors import ExportError
 from alwatch.labelling.collected_data import labelled_frames
+from alwatch.labelling.label_table import LabelTable, read_csv
 from alwatch.records import LabelledFrame, LabelledPoint
 from tests.labelling.label_files import KEY, NAN, points_by_pandas, read_by_pandas, table
 
@@ -227,6 +228,19 @@ def test_labels_that_cannot_be_read_are_reported_and_not_taken_for_gone(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ExportError, match=rf"{name} \(.+\) cannot be read\. Open the folder"):
+        sources(tmp_path)
+
+
+def test_labels_that_memory_does_not_suffice_for_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(file: Path) -> LabelTable:
+        np.empty((10**8, 10**8))
+        return read_csv(file)
+
+    (tmp_path / "CollectedData_Ana.csv").write_bytes(b"coords,x,y\nimg001.png,1,2\n")
+    monkeypatch.setattr("alwatch.labelling.collected_data.read_csv", hungry)
+    with pytest.raises(ExportError, match=r"CollectedData_Ana\.csv \(Unable to allocate .* cannot"):
         sources(tmp_path)
 
 

@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -192,4 +193,60 @@ def test_numbers_that_were_stored_as_text_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "CollectedData_Ana.h5"
     table(ROWS, index="one path").astype(str).to_hdf(file, key=KEY, mode="w", format="table")
     with pytest.raises(ExportError, match=r"S3 values of shape \(3, 4\) cannot stand for"):
+        labelled_frames(tmp_path, tmp_path)
+
+
+# --- sizes that cannot be ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layout", "array", "shape", "dtype"),
+    [
+        ("fixed", "block0_values", (10**13, 4), "f8"),
+        ("fixed", "block0_values", (2**32, 2**32), "f8"),  # 0 bytes in 64 bits
+        ("fixed", "axis1_level2", (10**13,), "S20"),
+        ("fixed", "axis0_label1", (10**13,), "i1"),
+        ("table", "table", (10**13,), [("index", "S20"), ("values_block_0", "f8", 4)]),
+    ],
+)
+def test_an_array_that_is_said_to_be_huge_is_not_read(
+    tmp_path: Path, layout: Any, array: str, shape: tuple[int, ...], dtype: Any
+) -> None:
+    file = tmp_path / "CollectedData_Ana.h5"
+    index = "three parts" if layout == "fixed" else "one path"
+    table(ROWS, index=index).to_hdf(file, key=KEY, mode="w", format=layout)
+    with h5py.File(file, "a") as h5:
+        del h5[KEY][array]
+        chunks = (1000, 4)[: len(shape)]  # of these none is written
+        h5[KEY].create_dataset(array, shape, np.dtype(dtype), chunks=chunks)
+    assert file.stat().st_size < 10**6
+    with pytest.raises(ExportError, match=r"it says that it holds .* GiB of labels"):
+        labelled_frames(tmp_path, tmp_path)
+
+
+def test_names_that_would_become_huge_are_not_put_together(tmp_path: Path) -> None:
+    """Names of 100 MB, each of 20 images."""
+    file = tmp_path / "CollectedData_Ana.h5"
+    table(ROWS).to_hdf(file, key=KEY, mode="w")
+    with h5py.File(file, "a") as h5:
+        for name in ("axis1_level0", "axis1_label0"):
+            del h5[KEY][name]
+        h5[KEY].create_dataset("axis1_level0", (1,), "S100000000", chunks=(1,), compression="gzip")
+        h5[KEY].create_dataset("axis1_label0", data=np.zeros(20, np.int8))
+    with pytest.raises(ExportError, match=r"it says that it holds 1\.86 GiB of labels"):
+        labelled_frames(tmp_path, tmp_path)
+
+
+def test_more_images_times_columns_than_can_be_are_not_put_together(tmp_path: Path) -> None:
+    file = tmp_path / "CollectedData_Ana.h5"
+    table(ROWS, index="one path").to_hdf(file, key=KEY, mode="w")
+    with h5py.File(file, "a") as h5:
+        for name, length in (("axis1", 20_000), ("axis0_label0", 10_000)):
+            del h5[KEY][name]
+            kind = "S1" if name == "axis1" else "i1"
+            h5[KEY].create_dataset(name, data=np.zeros(length, kind))
+        for level in (1, 2):
+            del h5[KEY][f"axis0_label{level}"]
+            h5[KEY].create_dataset(f"axis0_label{level}", data=np.zeros(10_000, "i1"))
+    with pytest.raises(ExportError, match=r"it says that it holds 1\.49 GiB of labels"):
         labelled_frames(tmp_path, tmp_path)

@@ -13,11 +13,13 @@ import yaml
 BODYPARTS = ["nose", "leftear", "rightear", "tail"]
 
 
-def project_config(folder: Path, *, multi: bool, unique: bool = False) -> dict[str, Any]:
+def project_config(
+    folder: Path, *, multi: bool, unique: bool = False, identity: bool = False
+) -> dict[str, Any]:
     """The config.yaml of a project without videos."""
     config: dict[str, Any] = {
         "Task": "test", "scorer": "someone", "date": "Jan1", "multianimalproject": multi,
-        "identity": False, "project_path": str(folder), "engine": "pytorch", "video_sets": {},
+        "identity": identity, "project_path": str(folder), "engine": "pytorch", "video_sets": {},
         "bodyparts": "MULTI!" if multi else BODYPARTS, "start": 0, "stop": 1,
         "numframes2pick": 20, "skeleton": [], "pcutoff": 0.6, "TrainingFraction": [0.95],
         "iteration": 0, "default_net_type": "resnet_50", "snapshotindex": -1, "batch_size": 4,
@@ -38,6 +40,7 @@ def build_model(
     *,
     multi: bool = False,
     unique: bool = False,
+    identity: bool = False,
     top_down: bool = False,
     detector: str | None = None,
 ) -> Path:
@@ -46,7 +49,7 @@ def build_model(
     from deeplabcut.pose_estimation_pytorch.models import DETECTORS, PoseModel
 
     folder.mkdir(parents=True)
-    config = project_config(folder, multi=multi, unique=unique)
+    config = project_config(folder, multi=multi, unique=unique, identity=identity)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     train = folder / "dlc-models-pytorch/iteration-0/testJan1-trainset95shuffle1/train"
     train.mkdir(parents=True)

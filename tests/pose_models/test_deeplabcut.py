@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
-from alwatch.errors import SettingsError
+from alwatch.errors import PoseModelError, SettingsError
 from alwatch.pose_models.deeplabcut import DeepLabCutModel
 from alwatch.pose_models.deeplabcut_project import DeepLabCutSource
 from alwatch.pose_models.prediction import Prediction
@@ -103,7 +104,7 @@ HEADS: dict[str, dict[str, Any]] = {
         "net_type": "cspnext_s", "multi": True, "top_down": True, "detector": "ssdlite",
     },
     "part affinity fields and unique bodyparts": {
-        "net_type": "dlcrnet_stride16_ms5", "multi": True, "unique": True,
+        "net_type": "dlcrnet_stride16_ms5", "multi": True, "unique": True, "identity": True,
     },
     "RTMPose": {"net_type": "rtmpose_s", "multi": True, "top_down": True, "detector": "ssdlite"},
     "DEKR": {"net_type": "dekr_w18", "multi": True},
@@ -139,6 +140,45 @@ def test_every_kind_of_head_gives_maps_poses_and_features(
     assert vectors is not None
     assert np.isfinite(vectors).all()
     assert len(loaded.bodyparts) == n_bodyparts
+
+
+MAPS = {
+    # 11.3 px to a sigma, in cells of 32 px: two cells is the least.
+    "heat maps, multi-animal, top-down": [([0, 1, 2, 3], 2)],
+    # Plateaus of 17 px to all sides, in cells of 4 px; sigmas of 11.3 px, in cells of 8 px. The
+    # head that tells the two individuals apart has no part in it.
+    "part affinity fields and unique bodyparts": [([0, 1, 2, 3], 8), ([4, 5], 3)],
+    # 5.66 bins to a sigma.
+    "RTMPose": [([0, 1, 2, 3], 11), ([0, 1, 2, 3], 11)],
+    # 8.5 px to a sigma, in cells of 4 px.
+    "DEKR": [([0, 1, 2, 3], 4)],
+}
+
+
+def test_the_heads_of_bodyparts_give_maps_with_two_sigmas_between_peaks(
+    head: tuple[str, DeepLabCutModel, Prediction],
+) -> None:
+    name, _, prediction = head
+    found = [(maps.bodyparts.tolist(), maps.min_distance) for maps in prediction.maps]
+    assert found == MAPS[name]
+
+
+def test_frames_in_which_nothing_is_detected_have_features_of_zeros(
+    head: tuple[str, DeepLabCutModel, Prediction],
+) -> None:
+    _, loaded, prediction = head
+    if loaded._detector is None:
+        return
+    least, loaded._detector.model.model.score_thresh = loaded._detector.model.model.score_thresh, 2
+    empty = loaded.predict(images(3), 2)
+    loaded._detector.model.model.score_thresh = least
+    assert np.isnan(empty.poses).all()
+    assert empty.poses.shape[0] == 3
+    assert (signals_of(empty)["absent"] == 1).all()
+    vectors = feature_vectors(empty, (128, 160))
+    assert prediction.features is not None
+    assert vectors is not None
+    np.testing.assert_array_equal(vectors, np.zeros((3, 2 * prediction.features.shape[1])))
 
 
 def test_one_batch_size_gives_what_another_gives(
@@ -187,3 +227,114 @@ def test_a_top_down_model_without_its_detector_is_refused(
     next(config.parent.glob("**/snapshot-detector-001.pt")).unlink()
     with pytest.raises(SettingsError, match="detector snapshot 'best' was asked for"):
         DeepLabCutSource(config, shuffle=1, snapshot="best").find()
+
+
+needs_multiples_of_32_px = pytest.mark.parametrize("head", ["DEKR"], indirect=True)
+
+
+@needs_multiples_of_32_px
+def test_padding_is_black_below_and_to_the_right_and_cut_off_the_maps(
+    head: tuple[str, DeepLabCutModel, Prediction],
+) -> None:
+    _, model, _ = head
+    frames = images(2, height_px=100, width_px=130)
+    prediction = model.predict(frames, 2)
+    canvas = np.zeros((2, 128, 160, 3), np.float32)
+    canvas[:, :100, :130] = frames
+    canvas = (canvas / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    inputs = torch.from_numpy(canvas).permute(0, 3, 1, 2).float()
+    network = model._runner.model
+    with torch.inference_mode():
+        features = network.backbone(inputs)
+        outputs = network(inputs)["bodypart"]
+        poses = network.heads["bodypart"].predictor(4, outputs)["poses"][..., :2].numpy()
+    # Cells of 4 px: 25 x 32.5 of them are on the frame.
+    assert prediction.features is not None
+    torch.testing.assert_close(prediction.features, features[:, :, :25, :33], atol=1e-3, rtol=1e-3)
+    assert prediction.features_span_px == (100, 132)
+    on_frame = outputs["heatmap"][:, :4, :25, :33].clamp(min=0)
+    torch.testing.assert_close(prediction.maps[0].values, on_frame, atol=1e-4, rtol=1e-3)
+    found = np.isfinite(prediction.poses[..., 0])
+    assert found.any()
+    np.testing.assert_allclose(prediction.poses[found][:, :2], poses[found], atol=0.05)
+
+
+@needs_multiples_of_32_px
+def test_padded_frames_get_the_same_scores_every_time(
+    head: tuple[str, DeepLabCutModel, Prediction],
+) -> None:
+    _, model, _ = head
+    frames = images(2, height_px=100, width_px=130)
+    first, *others = (model.predict(frames, 2) for _ in range(4))
+    for other in others:
+        assert torch.equal(first.maps[0].values, other.maps[0].values)
+        np.testing.assert_array_equal(first.poses, other.poses)
+
+
+@needs_multiples_of_32_px
+def test_after_an_error_no_frames_get_the_poses_of_others(
+    head: tuple[str, DeepLabCutModel, Prediction],
+) -> None:
+    _, model, _ = head
+    batches = [images(5)[i : i + 2] for i in range(3)]
+    expected = [model.predict(batch, 2).poses for batch in batches]
+    assert np.isfinite(expected).any()
+
+    def fail(module: Any, inputs: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = model._runner.model.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        model.predict(images(5)[3:], 2)
+    hook.remove()
+    with pytest.raises(PoseModelError, match="poses of 4 frames for 2"):
+        model.predict(batches[0], 2)
+    for batch, poses in zip(batches, expected, strict=True):
+        np.testing.assert_allclose(model.predict(batch, 2).poses, poses, atol=0.05)
+
+
+class WritesFile:
+    """Unpickled in full, it makes an empty file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+def without_care(config: Path, into: Path) -> Path:
+    """A copy of a pytorch_config.yaml that wants its snapshots unpickled in full."""
+    settings = yaml.safe_load(config.read_text())
+    settings["runner"]["load_weights_only"] = False
+    if settings.get("detector"):
+        settings["detector"]["runner"]["load_weights_only"] = False
+    into.write_text(yaml.safe_dump(settings))
+    return into
+
+
+def test_a_snapshot_that_would_run_code_is_refused_whatever_the_project_says(
+    openfield: Path, deeplabcut: ModuleType, tmp_path: Path
+) -> None:
+    located = DeepLabCutSource(openfield, shuffle=1, snapshot="best").find().model
+    config = without_care(Path(located["config"]), tmp_path / "pytorch_config.yaml")
+    torch.save({"model": {}, "more": WritesFile(tmp_path / "ran")}, tmp_path / "snapshot.pt")
+    with pytest.raises(SettingsError, match=r"snapshot\.pt holds more than weights"):
+        DeepLabCutModel(str(config), str(tmp_path / "snapshot.pt"), device="cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nor_is_a_detector_that_would_run_code_loaded(
+    tmp_path: Path, deeplabcut: ModuleType
+) -> None:
+    project = build_model(
+        tmp_path / "p", net_type="rtmpose_s", multi=True, top_down=True, detector="ssdlite"
+    )
+    located = DeepLabCutSource(project, shuffle=1, snapshot="best").find().model
+    config = without_care(Path(located["config"]), tmp_path / "pytorch_config.yaml")
+    torch.save({"model": {}, "more": WritesFile(tmp_path / "ran")}, tmp_path / "boxes.pt")
+    with pytest.raises(SettingsError, match=r"boxes\.pt holds more than weights"):
+        DeepLabCutModel(
+            str(config), located["snapshots"][0], detector=str(tmp_path / "boxes.pt"), device="cpu"
+        )
+    assert not (tmp_path / "ran").exists()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from alwatch.errors import SettingsError
+from alwatch.errors import PoseModelError, SettingsError
 from alwatch.pose_models.deeplabcut_project import DeepLabCutSource
 from tests.pose_models.projects import copy_openfield
 
@@ -124,4 +126,77 @@ def test_a_config_that_names_no_bodyparts_is_refused(project: Path) -> None:
     path = train_folder(project) / "pytorch_config.yaml"
     path.write_text("method: bu\n")
     with pytest.raises(SettingsError, match="names no bodyparts"):
+        source(project).find()
+
+
+def in_training(project: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = train_folder(project) / "pytorch_config.yaml"
+    config = yaml.safe_load(path.read_text())
+    change(config)
+    path.write_text(yaml.safe_dump(config))
+
+
+@pytest.mark.parametrize("name", ["metadata", "data"])
+@pytest.mark.parametrize("value", ["text", [1], 3])
+def test_a_section_that_is_none_is_refused(project: Path, name: str, value: object) -> None:
+    in_training(project, lambda config: config.update({name: value}))
+    with pytest.raises(SettingsError) as caught:
+        source(project).find()
+    assert f"pytorch_config.yaml has {name} {value!r}; it must be a section" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bodyparts", "unique_bodyparts", "individuals"])
+@pytest.mark.parametrize("value", ["snout", {"snout": 1}, 4])
+def test_names_that_are_no_list_are_refused(project: Path, name: str, value: object) -> None:
+    in_training(project, lambda config: config["metadata"].update({name: value}))
+    with pytest.raises(SettingsError) as caught:
+        source(project).find()
+    assert f"has metadata.{name} {value!r}; it must be a list of names" in str(caught.value)
+
+
+def test_keys_that_deeplabcut_does_not_write_are_refused(project: Path) -> None:
+    in_training(project, lambda config: config["model"].update({1: 2}))
+    with pytest.raises(SettingsError, match=r"pytorch_config\.yaml holds settings that Deep"):
+        source(project).find()
+
+
+@pytest.mark.parametrize("content", ["date: 2018-13-45", "[" * 5000, "a: \udcff"])
+def test_what_yaml_cannot_read_is_refused(project: Path, content: str) -> None:
+    project.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(SettingsError, match=r"config\.yaml is no valid YAML"):
+        source(project).find()
+
+
+@pytest.mark.parametrize("fractions", [0.95, ["most"], {"a": 1}, [[0.95]], [float("inf")]])
+def test_a_training_fraction_that_is_no_list_of_numbers_is_refused(
+    project: Path, fractions: object
+) -> None:
+    folder = train_folder(project).parent
+    shutil.copytree(folder, folder.with_name(folder.name.replace("trainset", "trainset1")))
+    config = yaml.safe_load(project.read_text())
+    source(project).find()  # that of TrainingFraction
+    project.write_text(yaml.safe_dump(config | {"TrainingFraction": fractions}))
+    with pytest.raises(SettingsError, match="it must be a list of numbers such as"):
+        source(project).find()
+
+
+@pytest.mark.parametrize("iteration", ["0/..", [0], -1, 0.5])
+def test_an_iteration_that_is_no_number_is_refused(project: Path, iteration: object) -> None:
+    config = yaml.safe_load(project.read_text()) | {"iteration": iteration}
+    project.write_text(yaml.safe_dump(config))
+    with pytest.raises(SettingsError, match=r"has iteration .*; it must be a whole number"):
+        source(project).find()
+
+
+def test_a_path_that_the_system_refuses_is_reported_as_not_readable(project: Path) -> None:
+    """Such as one in the home of somebody else; a name that is too long fails for root too."""
+    with pytest.raises(PoseModelError, match="File name too long; let alwatch read it"):
+        source(project.parent / ("n" * 300) / "config.yaml").find()
+
+
+def test_a_config_that_cannot_be_read_now_is_tried_again(project: Path) -> None:
+    path = train_folder(project) / "pytorch_config.yaml"
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(PoseModelError, match=r"pytorch_config\.yaml cannot be read: .*try again"):
         source(project).find()

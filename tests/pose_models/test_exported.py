@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import sys
-import warnings
-import zipfile
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,96 +11,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-import yaml
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from alwatch.errors import SettingsError
-from alwatch.pose_models.exported import ExportedModel, _checked_program
+from alwatch.pose_models.exported import ExportedModel
 from alwatch.pose_models.prediction import PoseModel
+from alwatch.pose_models.signals import feature_vectors, signals_of
+from tests.pose_models.exported_files import Small, Spots, described, refusal, save, spots
 
 SUFFIXES = [".onnx", ".pt", ".pt2"]
-
-
-class Small(nn.Module):
-    """Two score maps at half the size, the features they are made of, and a learned loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.first = nn.Conv2d(3, 4, 3, stride=2, padding=1)
-        self.head = nn.Conv2d(4, 2, 1)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.first(images).relu()
-        return self.head(features), features, features.mean(dim=(1, 2, 3))
-
-
-class Spots(nn.Module):
-    """How red and how green each cell of `stride` pixels is; nothing is learnt."""
-
-    def __init__(self, stride: int = 4) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, images: Tensor) -> Tensor:
-        small = nn.functional.avg_pool2d(images, self.stride)
-        red, green, blue = small.split(1, dim=1)
-        return torch.cat([red - green - blue, green - red - blue], dim=1)
-
-
-def save(network: nn.Module, file: Path, example: Tensor | None = None) -> None:
-    """Write as what the file's name says; ONNX is put together by hand, of `Small` alone."""
-    example = torch.rand(2, 3, 64, 96) if example is None else example
-    network.eval()
-    if file.suffix == ".pt":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            torch.jit.script(network).save(str(file))
-    elif file.suffix == ".pt2":
-        batch = torch.export.Dim("batch", min=1)
-        with torch.no_grad():
-            program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
-        torch.export.save(program, str(file))
-    else:
-        assert isinstance(network, Small)
-        save_onnx(network, file)
-
-
-def save_onnx(network: Small, file: Path) -> None:
-    weights = {k.replace(".", "_"): v.numpy() for k, v in network.state_dict().items()}
-    nodes = [
-        helper.make_node(
-            "Conv", ["images", "first_weight", "first_bias"], ["x"], strides=[2, 2], pads=[1] * 4
-        ),
-        helper.make_node("Relu", ["x"], ["features"]),
-        helper.make_node("Conv", ["features", "head_weight", "head_bias"], ["maps"]),
-        helper.make_node("ReduceMean", ["features", "axes"], ["loss"], keepdims=0),
-    ]
-    constants = [numpy_helper.from_array(v, k) for k, v in weights.items()]
-    constants.append(numpy_helper.from_array(np.array([1, 2, 3]), "axes"))
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [value("images", TensorProto.FLOAT, ["n", 3, "h", "w"])],
-        [
-            value("maps", TensorProto.FLOAT, ["n", 2, "r", "c"]),
-            value("features", TensorProto.FLOAT, ["n", 4, "r", "c"]),
-            value("loss", TensorProto.FLOAT, ["n"]),
-        ],
-        constants,
-    )
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file
-    )
-
-
-def described(folder: Path, file: str, **settings: Any) -> Path:
-    path = folder / "model.yaml"
-    whole = {"file": file, "bodyparts": ["red", "green"], **settings}
-    path.write_text(yaml.safe_dump(whole))
-    return path
 
 
 def loaded(
@@ -115,22 +29,8 @@ def loaded(
     return ExportedModel(str(described(folder, file, **settings)), device="cpu")
 
 
-def refusal(path: Path) -> str:
-    with pytest.raises(SettingsError) as caught:
-        ExportedModel(str(path), device="cpu")
-    return str(caught.value)
-
-
 def noise(n: int, height: int = 64, width: int = 96) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
-
-
-def spots(height: int, width: int, red: tuple[int, int], green: tuple[int, int]) -> np.ndarray:
-    """One frame with a red and a green 5x5 square around x, y."""
-    frame = np.zeros((1, height, width, 3), np.uint8)
-    for channel, (x, y) in enumerate((red, green)):
-        frame[0, y - 2 : y + 3, x - 2 : x + 3, channel] = 255
-    return frame
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -301,6 +201,50 @@ def test_maps_and_features_are_of_the_frame_without_its_filling(tmp_path: Path) 
     assert found.poses[..., 1].max() < 32
 
 
+class Where(nn.Module):
+    """Features: the place of the middle of each cell of 32 pixels (x, y), and 1."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = images.shape[2] // 32, images.shape[3] // 32
+        x = (torch.arange(columns) * 32 + 15.5).expand(rows, columns)
+        y = (torch.arange(rows) * 32 + 15.5)[:, None].expand(rows, columns)
+        features = torch.stack([x, y, torch.ones(rows, columns)])
+        return images[:, :2, ::8, ::8], features.expand(images.shape[0], -1, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "scale"),
+    [
+        ((129, 129), {}, (1, 1)),
+        ((100, 330), {}, (1, 1)),
+        ((128, 161), {}, (1, 1)),
+        ((160, 96), {}, (1, 1)),
+        # 200x260 becomes 172x224; 172 of 224 rows lie in 6 of 7 cells
+        ((200, 260), {"height_px": 224, "width_px": 224}, (172 / 200, 224 / 260)),
+        (
+            (200, 260),
+            {"height_px": 96, "width_px": 160, "resize": "stretch"},
+            (96 / 200, 160 / 260),
+        ),
+    ],
+)
+def test_features_at_a_bodypart_are_those_of_its_place_however_the_frame_is_fitted(
+    tmp_path: Path, size: tuple[int, int], given: dict[str, Any], scale: tuple[float, float]
+) -> None:
+    outputs = {"maps": 0, "features": 1}
+    model = loaded(tmp_path, Where(), outputs=outputs, input=given)
+    found = model.predict(np.zeros((1, *size, 3), np.uint8), 1)
+    down, right = scale
+    # Beyond the middles of the outermost cells features stay what they are there.
+    place = np.array([size[1] - 1 - 17 / right, size[0] - 1 - 20 / down])
+    poses = np.array([[[[*place, 1]]]], np.float32)
+    vectors = feature_vectors(replace(found, poses=poses), size)
+    assert vectors is not None
+    x, y, one = vectors[0, 3:].tolist()  # of unknown length, but of this direction
+    in_input = (place + 0.5) * [right, down] - 0.5
+    np.testing.assert_allclose([x / one, y / one], in_input, atol=0.1)
+
+
 @pytest.mark.parametrize(("resize", "rows"), [("pad", 8), ("stretch", 16)])
 def test_a_stretched_frame_takes_up_the_whole_input(tmp_path: Path, resize: str, rows: int) -> None:
     given = {"height_px": 64, "width_px": 64, "resize": resize}
@@ -322,8 +266,8 @@ class Ramp(nn.Module):
         ("none", [0, 0, 1, 2]),
         ("clip", [0, 0, 1, 1]),
         ("sigmoid", [1 / (1 + np.e), 0.5, 1 / (1 + 1 / np.e), 1 / (1 + np.e**-2)]),
-        # over the 256 repeats of each value: exp(v) / (256 * sum of exp)
-        ("softmax", np.exp([-1, 0, 1, 2]) / np.exp([-1, 0, 1, 2]).sum() / 256),
+        # over the 256 repeats of each value: exp(v) / (256 * sum of exp), times 2 pi 1.25^2
+        ("softmax", 9.8174770 * np.exp([-1, 0, 1, 2]) / np.exp([-1, 0, 1, 2]).sum() / 256),
     ],
 )
 def test_the_activation_is_applied(tmp_path: Path, activation: str, expected: list[float]) -> None:
@@ -332,6 +276,61 @@ def test_the_activation_is_applied(tmp_path: Path, activation: str, expected: li
     np.testing.assert_allclose(maps.values[0, 1, :2, :2].flatten(), expected, rtol=1e-5)
     total = float(maps.values[0, 0].sum())
     assert total == pytest.approx(256 * sum(expected), rel=1e-4)
+
+
+class Blobs(nn.Module):
+    """What a network gives that is sure of a blob with its middle at column 12.3, row 7.8.
+
+    Before the softmax over the map (logits), or after it.
+    """
+
+    def __init__(self, sigma: float, *, logits: bool) -> None:
+        super().__init__()
+        self.sigma = sigma
+        self.logits = logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = torch.arange(images.shape[2] // 4)[:, None] - 7.8
+        columns = torch.arange(images.shape[3] // 4)[None] - 12.3
+        values = -(rows**2 + columns**2) / (2 * self.sigma**2)
+        if not self.logits:
+            values = values.exp() / values.exp().sum()
+        return values.expand(images.shape[0], 2, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "logits", "given"),
+    [
+        (1.25, True, {"activation": "softmax"}),
+        (2.0, True, {"activation": "softmax", "sigma": 2}),
+        (1.25, False, {"activation": "none", "sigma": 1.25}),
+        (1.25, True, {"activation": "softmax", "sigma": 3}),
+    ],
+)
+def test_a_perfect_blob_of_a_map_that_sums_to_1_peaks_at_1_and_keeps_its_middle(
+    tmp_path: Path, sigma: float, logits: bool, given: dict[str, Any]
+) -> None:
+    found = loaded(tmp_path, Blobs(sigma, logits=logits), **given).predict(noise(1), 1)
+    # The highest cell is 0.2 and 0.3 cells away: exp(-0.13 / (2 sigma^2)) of the blob's height.
+    height = min(1, np.exp(-0.065 / sigma**2) * (given.get("sigma", 1.25) / sigma) ** 2)
+    assert float(found.maps[0].values.max()) == pytest.approx(height, rel=1e-3)
+    x_px, y_px = 4 * 12.3 + 1.5, 4 * 7.8 + 1.5
+    np.testing.assert_allclose(found.poses[0, 0, 0], [x_px, y_px, height], rtol=1e-3)
+    signals = signals_of(found)
+    assert signals["absent"].max() == signals["mpe"].max() == 0
+
+
+def test_a_clipped_peak_keeps_its_middle(tmp_path: Path) -> None:
+    class High(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            columns = torch.arange(images.shape[3] // 4) - 11.8
+            rows = torch.arange(images.shape[2] // 4)[:, None] - 9.7
+            blob = 3 * (-(rows**2 + columns**2) / 8).exp()  # at least 1 in some forty cells
+            return blob.expand(images.shape[0], 2, -1, -1)
+
+    found = loaded(tmp_path, High()).predict(noise(1), 1)
+    np.testing.assert_allclose(found.poses[0, 0, 1], [4 * 11.8 + 1.5, 4 * 9.7 + 1.5, 1], rtol=1e-4)
+    assert float(found.maps[0].values.max()) == 1
 
 
 def test_a_stride_that_is_not_given_is_told_by_the_sizes(tmp_path: Path) -> None:
@@ -426,6 +425,22 @@ def test_onnx_without_onnxruntime_is_refused(
     assert "pip install 'alwatch[onnx]'" in refusal(described(tmp_path, "model.onnx"))
 
 
+def test_an_exported_file_with_sizes_that_vary_is_read(tmp_path: Path) -> None:
+    rows, columns = torch.export.Dim("rows", min=8, max=512), torch.export.Dim("columns", min=8)
+    batch = torch.export.Dim("batch", min=1)
+    sizes = ({0: batch, 2: 4 * rows, 3: 4 * columns},)
+    with torch.no_grad():
+        program = torch.export.export(Spots(), (torch.rand(2, 3, 64, 96),), dynamic_shapes=sizes)
+    torch.export.save(program, str(tmp_path / "model.pt2"))
+    model = ExportedModel(
+        str(described(tmp_path, "model.pt2", input={"multiple_of": 4})), device="cpu"
+    )
+    for height, width in ((64, 96), (80, 60)):
+        frames = spots(height, width, (28, 20), (44, 48))
+        ((found,),) = model.predict(frames, 1).poses
+        np.testing.assert_allclose(found[:, :2], [(28, 20), (44, 48)], atol=2)
+
+
 # --- memory ------------------------------------------------------------------------------------
 
 
@@ -456,191 +471,3 @@ def test_memory_that_runs_out_in_onnx_is_told_as_such(tmp_path: Path) -> None:
     onnx.save(made, tmp_path / "model.onnx")
     with pytest.raises(MemoryError):
         ExportedModel(str(described(tmp_path, "model.onnx")), device="cpu")
-
-
-# --- files that would run code -----------------------------------------------------------------
-
-
-def changed(file: Path, change: Callable[[str, bytes], bytes], **more: bytes) -> None:
-    """Rewrite an archive, entry by entry, and put more entries beside the first."""
-    copy = io.BytesIO()
-    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(copy, "w") as out:
-        root = archive.namelist()[0].partition("/")[0]
-        for name in archive.namelist():
-            out.writestr(name, change(name, archive.read(name)))
-        for name, content in more.items():
-            out.writestr(f"{root}/{name}", content)
-    file.write_bytes(copy.getvalue())
-
-
-class Evil:
-    """Unpickled, it writes a file."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.mark,))
-
-
-def pickled(value: object) -> bytes:
-    held = io.BytesIO()
-    torch.save(value, held)
-    return held.getvalue()
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """A torch.export file that has not been changed yet, beside its description."""
-    save(Small(), tmp_path / "model.pt2")
-    described(tmp_path, "model.pt2", input={"height_px": 64, "width_px": 96})
-    return tmp_path / "model.pt2"
-
-
-def in_program(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    def edit(name: str, content: bytes) -> bytes:
-        if not name.endswith("models/model.json"):
-            return content
-        program = json.loads(content)
-        change(program)
-        return json.dumps(program).encode()
-
-    changed(file, edit)
-
-
-def test_pickled_weights_are_refused_and_not_unpickled(program: Path) -> None:
-    mark = program.with_name("mark")
-
-    def edit(name: str, content: bytes) -> bytes:
-        if name.endswith("data/weights/weight_0"):
-            return pickled(Evil(mark))
-        if name.endswith("model_weights_config.json"):
-            config = json.loads(content)
-            for entry in config["config"].values():
-                entry["use_pickle"] = entry["path_name"] == "weight_0"
-            return json.dumps(config).encode()
-        return content
-
-    changed(program, edit)
-    with contextlib.suppress(Exception):  # what was unpickled is no weight, but that comes later
-        torch.export.load(str(program))
-    assert mark.exists(), "PyTorch by itself would unpickle it"
-    mark.unlink()
-    assert "as a pickled object, which could run code" in refusal(program.with_name("model.yaml"))
-    assert not mark.exists()
-
-
-def test_pickled_constants_are_refused_and_not_unpickled(program: Path) -> None:
-    mark = program.with_name("mark")
-
-    def edit(name: str, content: bytes) -> bytes:
-        if name.endswith("model_constants_config.json"):
-            entry = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True}
-            return json.dumps({"config": {"c": entry | {"tensor_meta": None}}}).encode()
-        return content
-
-    changed(program, edit, **{"data/constants/opaque_obj_0": pickled(Evil(mark))})
-    assert "as a pickled object" in refusal(program.with_name("model.yaml"))
-    assert not mark.exists()
-
-
-def test_pickled_example_inputs_are_never_read(program: Path) -> None:
-    mark = program.with_name("mark")
-    evil = pickled((Evil(mark),))
-    changed(program, lambda name, content: evil if "sample_inputs" in name else content)
-    ExportedModel(str(program.with_name("model.yaml")), device="cpu")
-    assert not mark.exists()
-
-
-def test_guards_that_are_code_are_never_run(program: Path) -> None:
-    mark = program.with_name("mark")
-    code = f"__import__('pathlib').Path({str(mark)!r}).touch() is None"
-    in_program(program, lambda whole: whole.update(guards_code=[code]))
-    with contextlib.suppress(Exception):
-        torch.export.load(str(program)).module()(torch.zeros(2, 3, 64, 96))
-    assert mark.exists(), "PyTorch by itself would run it"
-    mark.unlink()
-    ExportedModel(str(program.with_name("model.yaml")), device="cpu")
-    torch.export.load(_checked_program(program)).module()(torch.zeros(2, 3, 64, 96))
-    assert not mark.exists()
-
-
-def test_a_program_with_unknown_operators_is_refused(program: Path) -> None:
-    for target in ("torch.os.system", "torch.ops.aten.from_file.default", "_operator.call", "#x"):
-
-        def edit(whole: dict[str, Any], target: str = target) -> None:
-            whole["graph_module"]["graph"]["nodes"][0]["target"] = target
-
-        in_program(program, edit)
-        message = refusal(program.with_name("model.yaml"))
-        assert f"a program with target {target!r}, which could run code" in message
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "__import__('os').system('true')",
-        "Symbol('s0').__class__",
-        "S('x')",
-        "lambdify(s0, s0)",
-        "[s0 for s0 in s1]",
-        "Symbol('s0 or exit()')",
-    ],
-)
-def test_sizes_that_are_code_are_refused(program: Path, expression: str) -> None:
-    def edit(whole: dict[str, Any]) -> None:
-        sizes = whole["graph_module"]["graph"]["tensor_values"]["conv2d"]["sizes"]
-        sizes[0] = {"as_expr": {"expr_str": expression, "hint": None}}
-
-    in_program(program, edit)
-    assert "a program with expr_str" in refusal(program.with_name("model.yaml"))
-
-
-def test_names_that_are_code_are_refused(program: Path) -> None:
-    def edit(whole: dict[str, Any]) -> None:
-        spec = whole["graph_module"]["signature"]["input_specs"][0]
-        spec["parameter"]["parameter_name"] = 'x")or(exit()'
-
-    in_program(program, edit)
-    assert "a program with parameter_name" in refusal(program.with_name("model.yaml"))
-
-
-def test_containers_other_than_pythons_own_are_refused(program: Path) -> None:
-    def edit(whole: dict[str, Any]) -> None:
-        signature = whole["graph_module"]["module_call_graph"][0]["signature"]
-        signature["out_spec"] = signature["out_spec"].replace("builtins.tuple", "os.stat_result")
-
-    in_program(program, edit)
-    assert "a program with out_spec" in refusal(program.with_name("model.yaml"))
-
-
-def test_compiled_libraries_are_left_out(program: Path) -> None:
-    changed(program, lambda _, content: content, **{"data/aotinductor/model/model.so": b"\x7fELF"})
-    ExportedModel(str(program.with_name("model.yaml")), device="cpu")
-
-
-def test_an_exported_file_with_sizes_that_vary_is_read(tmp_path: Path) -> None:
-    rows, columns = torch.export.Dim("rows", min=8, max=512), torch.export.Dim("columns", min=8)
-    batch = torch.export.Dim("batch", min=1)
-    sizes = ({0: batch, 2: 4 * rows, 3: 4 * columns},)
-    with torch.no_grad():
-        program = torch.export.export(Spots(), (torch.rand(2, 3, 64, 96),), dynamic_shapes=sizes)
-    torch.export.save(program, str(tmp_path / "model.pt2"))
-    model = ExportedModel(
-        str(described(tmp_path, "model.pt2", input={"multiple_of": 4})), device="cpu"
-    )
-    for height, width in ((64, 96), (80, 60)):
-        frames = spots(height, width, (28, 20), (44, 48))
-        ((found,),) = model.predict(frames, 1).poses
-        np.testing.assert_allclose(found[:, :2], [(28, 20), (44, 48)], atol=2)
-
-
-def test_torchscript_that_writes_files_is_refused(tmp_path: Path) -> None:
-    class Writes(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            torch.save(images, "written-by-the-model")
-            return images[:, :2]
-
-    save(Writes(), tmp_path / "model.pt")
-    assert "code that calls save" in refusal(described(tmp_path, "model.pt"))
-    assert not Path("written-by-the-model").exists()

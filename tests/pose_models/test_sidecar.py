@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import yaml
+from onnx import helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 
-from alwatch.errors import SettingsError
-from alwatch.pose_models.sidecar import ExportedSource, exported_snapshot, read_sidecar
+from alwatch.errors import PoseModelError, SettingsError
+from alwatch.pose_models.sidecar import ExportedSource, read_sidecar
 
 
 def written(folder: Path, file: str = "model.onnx", **settings: Any) -> Path:
@@ -98,6 +102,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"stride": True}, "stride is True; it must be a number > 0"),
     ({"offset_px": float("nan")}, "offset_px is nan; it must be a number"),
     ({"stride": float("inf")}, "stride is inf; it must be a number > 0"),
+    ({"stride": 10**400}, "stride is 1000000000"),
+    ({"stride": -(10**400)}, "stride is -1000000000"),
+    ({"sigma": 0}, "sigma is 0; it must be a number > 0"),
     ({"n_individuals": 2}, "n_individuals is 2; it must be 1"),
     ({"min_distance": 1.5}, "min_distance is 1.5; it must be a whole number >= 1"),
     ({"input": 3}, "input is 3; it must be a section"),
@@ -150,12 +157,40 @@ def test_a_line_break_in_a_name_does_not_break_the_line(tmp_path: Path) -> None:
     assert not any("\n" in fault for fault in faults(path))
 
 
+def test_a_number_that_python_does_not_write_out_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_text(path.read_text() + "stride: 0x" + "f" * 5000)
+    assert faults(path)[0].startswith("stride is a number of too many digits; it must be a number")
+
+
+def test_a_path_that_the_system_refuses_is_reported_as_not_readable(tmp_path: Path) -> None:
+    """Such as one in the home of somebody else; a name that is too long fails for root too."""
+    path = written(tmp_path)
+    path.write_text(yaml.safe_dump({"file": "n" * 300, "bodyparts": ["nose"]}))
+    for source in (ExportedSource(path), ExportedSource(tmp_path / ("n" * 300))):
+        with pytest.raises(PoseModelError, match="File name too long; let alwatch read it"):
+            source.find()
+
+
+def test_the_sigma_of_maps_after_a_softmax_has_a_default_and_of_others_none(
+    tmp_path: Path,
+) -> None:
+    for given, expected in (
+        ({}, None),
+        ({"activation": "softmax"}, 1.25),
+        ({"activation": "softmax", "sigma": 2}, 2.0),
+        ({"activation": "none", "sigma": 1.5}, 1.5),
+    ):
+        assert read_sidecar(written(tmp_path, **given)).sigma == expected  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
         (b"file: [", "is no valid YAML"),
         (b"\xff\xfe\xff", "is no valid YAML"),
         (b"file: 2018-13-45", "is no valid YAML"),
+        (b"[" * 5000, "is no valid YAML"),
         (b"!!python/object/apply:os.system ['true']", "is no valid YAML"),
         (b"", "holds no settings"),
         (b"- a", "holds no settings"),
@@ -176,7 +211,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def test_the_snapshot_is_named_by_the_bytes_of_both_files(tmp_path: Path) -> None:
     path = written(tmp_path)
-    snapshot = exported_snapshot(path)
+    snapshot = ExportedSource(path).find().snapshot
     sums = [hashlib.sha256(p.read_bytes()).digest() for p in (path, tmp_path / "model.onnx")]
     assert snapshot.sha256 == hashlib.sha256(b"".join(sums)).hexdigest()
     assert (snapshot.kind, snapshot.name) == ("exported", "mouse")
@@ -186,14 +221,50 @@ def test_the_snapshot_is_named_by_the_bytes_of_both_files(tmp_path: Path) -> Non
 
 def test_a_change_in_any_of_the_files_is_a_new_snapshot(tmp_path: Path) -> None:
     path = written(tmp_path)
-    seen = [exported_snapshot(path).sha256]
-    (tmp_path / "model.onnx.data").write_bytes(b"the weights, apart")
-    seen.append(exported_snapshot(path).sha256)
+    seen = [ExportedSource(path).find().snapshot.sha256]
     (tmp_path / "model.onnx").write_bytes(b"another network")
-    seen.append(exported_snapshot(path).sha256)
+    seen.append(ExportedSource(path).find().snapshot.sha256)
     path.write_text(path.read_text() + "\n# a note\n")
-    seen.append(exported_snapshot(path).sha256)
-    assert len(set(seen)) == 4
+    seen.append(ExportedSource(path).find().snapshot.sha256)
+    assert len(set(seen)) == 3
+
+
+def onnx_with_weights_apart(file: Path, *names: str) -> None:
+    """An ONNX file whose tensors lie in other files, whatever these are called."""
+    tensors = []
+    for name in names:
+        tensor = numpy_helper.from_array(np.zeros(3, np.float32), "w " + name)
+        set_external_data(tensor, name, offset=0, length=12)
+        tensor.ClearField("raw_data")
+        tensors.append(tensor)
+    graph = helper.make_graph([], "g", [], [], tensors)
+    onnx.save(helper.make_model(graph), file)
+
+
+@pytest.mark.parametrize("name", ["model.onnx.data", "weights.bin", "sub/w", "schön" * 40])
+def test_other_weights_beside_an_onnx_file_are_a_new_snapshot(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path)
+    onnx_with_weights_apart(tmp_path / "model.onnx", "first.bin", name, "not-there")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    seen = set()
+    for content in (None, b"some weights", b"other weights"):
+        for file in ("first.bin", name) if content else ():
+            (tmp_path / file).write_bytes(content)
+            seen.add(ExportedSource(path).find().snapshot.sha256)
+        seen.add(ExportedSource(path).find().snapshot.sha256)
+    assert len(seen) == 5
+
+
+def test_weights_are_noticed_wherever_in_the_file_their_name_lies(tmp_path: Path) -> None:
+    path, file = written(tmp_path), tmp_path / "model.onnx"
+    onnx_with_weights_apart(file, "weights.bin")
+    content = file.read_bytes()
+    for n_before in range(2**24 - len(content), 2**24 + 1, 5):  # so much is read at a time
+        file.write_bytes(bytes(n_before) + content)
+        (tmp_path / "weights.bin").unlink(missing_ok=True)
+        without = ExportedSource(path).find().snapshot.sha256
+        (tmp_path / "weights.bin").write_bytes(b"some")
+        assert ExportedSource(path).find().snapshot.sha256 != without
 
 
 def test_the_source_gives_the_worker_the_path_and_sees_a_new_network(tmp_path: Path) -> None:
@@ -201,7 +272,7 @@ def test_the_source_gives_the_worker_the_path_and_sees_a_new_network(tmp_path: P
     source = ExportedSource(path)
     first = source.find()
     assert first.model == {"sidecar": str(path)}
-    assert first.snapshot == exported_snapshot(path) == source.find().snapshot
+    assert first.snapshot == ExportedSource(path).find().snapshot == source.find().snapshot
     (tmp_path / "model.onnx").write_bytes(b"a longer, newer network")
     assert source.find().snapshot.sha256 != first.snapshot.sha256
 

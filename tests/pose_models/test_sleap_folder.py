@@ -178,8 +178,11 @@ def test_a_model_without_a_checkpoint_is_refused(single: Path) -> None:
         SleapSource(single).find()
 
 
-def test_a_damaged_config_is_refused(single: Path) -> None:
-    (single / "training_config.yaml").write_text("data_config: [unclosed")
+@pytest.mark.parametrize(
+    "content", [b"data_config: [unclosed", b"\xff\xfe\xff", b"date: 2018-13-45", b"[" * 5000]
+)
+def test_a_damaged_config_is_refused(single: Path, content: bytes) -> None:
+    (single / "training_config.yaml").write_bytes(content)
     with pytest.raises(SettingsError, match="no valid YAML"):
         SleapSource(single).find()
 
@@ -208,3 +211,9 @@ def test_a_config_that_cannot_be_read_now_is_tried_again(single: Path) -> None:
     path.symlink_to("/proc/self/mem")
     with pytest.raises(PoseModelError, match="try again"):
         SleapSource(single).find()
+
+
+def test_a_path_that_the_system_refuses_is_reported_as_not_readable(tmp_path: Path) -> None:
+    """Such as one in the home of somebody else; a name that is too long fails for root too."""
+    with pytest.raises(PoseModelError, match="File name too long; let alwatch read it"):
+        SleapSource(tmp_path / ("n" * 300)).find()

@@ -285,6 +285,17 @@ def test_signals_and_features_come_of_it(trained: Trained) -> None:
     assert np.isfinite(vectors).all()
 
 
+def test_features_reach_past_the_frame_to_the_end_of_their_last_cells(trained: Trained) -> None:
+    features, span_px = trained.prediction.features, trained.prediction.features_span_px
+    assert features is not None
+    if trained.prediction.of_crops:
+        assert span_px is None
+        return
+    # 90 x 108 px in cells of 8 px: 11.25 x 13.5; in half size, 5.6 x 6.75 cells of 16 px.
+    assert features.shape[2:] == ((6, 7) if trained.case.grey else (12, 14))
+    assert span_px == (96, 112)
+
+
 def test_empty_frames_have_no_poses_and_absent_bodyparts(trained: Trained) -> None:
     empty = trained.model.predict(np.zeros((3, 90, 108, 3), np.uint8), 2)
     assert np.isnan(empty.poses).all()

@@ -156,9 +156,16 @@ def test_no_maps_have_no_peaks(shape: tuple[int, ...]) -> None:
     assert found.values.shape == (*shape[:2], 5)
 
 
-def test_a_map_with_a_hole_of_nan_is_refused() -> None:
-    with pytest.raises(ValueError, match="NaN"):
-        peaks_of(spots((3, 3, float("nan"))))
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_map_with_a_hole_of_nan_or_infinity_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="must not hold NaN or infinity"):
+        peaks_of(spots((3, 3, float(value)), (8, 8, 1.0)))
+
+
+def test_logarithms_of_nothing_are_lower_than_all() -> None:
+    assert peaks_of(
+        np.log(spots((3, 3, 2.0)), where=spots((3, 3, 2.0)) > 0, out=np.full((12, 12), -np.inf))
+    ) == [(pytest.approx(np.log(2)), 3, 3)]
 
 
 def test_so_many_maps_that_they_are_taken_in_pieces_are_as_each_alone() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf
@@ -257,3 +259,19 @@ def test_the_published_distance_needs_labels() -> None:
     with pytest.raises(ValueError, match=r"there are 1\. Label more"):
         published_pose_novelty(poses[:1], poses)
     assert np.isnan(published_pose_novelty(poses, np.full_like(poses, np.nan))[0]).all()
+
+
+@pytest.mark.parametrize("side_px", [3.0, 0.1, 1e4])
+def test_identical_labels_have_the_published_distance_0_and_others_theirs_in_pixels(
+    side_px: float,
+) -> None:
+    """Seven times, so that rounding makes the mean another number than each of them."""
+    labelled = triangles(np.full((7, 3), side_px)).astype(np.float32)
+    other = triangles(np.array([[side_px + 2, side_px + 1, side_px + 2]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distance, threshold = published_pose_novelty(labelled, labelled)
+        far, _ = published_pose_novelty(labelled, other)
+    np.testing.assert_array_equal(distance, 0)
+    assert threshold == 0
+    np.testing.assert_allclose(far, [[3]], atol=1e-3)  # sqrt(2^2 + 1^2 + 2^2)

@@ -341,3 +341,14 @@ def test_wrong_shapes_are_named() -> None:
         pose_error(good, good)
     with pytest.raises(ValueError, match=r"same frames and bodyparts.*\(1, 1, 3, 2\)"):
         pose_error(good, truth[:1])
+
+
+def test_of_the_scene_alone_signals_are_those_of_one_animal() -> None:
+    a, b = random_poses(1, (6, 2, 3)), random_poses(2, (6, 2, 3))
+    for signal, seen in (
+        (confidence, [a]),
+        (pose_disagreement, [a, b]),
+        (ensemble_variance, [np.stack([a, b])]),
+    ):
+        alone = [array[..., :1, :, :] for array in seen]
+        np.testing.assert_array_equal(with_scene_apart(signal, *seen, n_unique=3), signal(*alone))
