@@ -17,14 +17,14 @@ import numpy as np
 from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
 from alwatch.protocols import LabellingTool, OpenVideo
 from alwatch.records import EmbedderIdentity, Exported, Queue, QueuedVideo
-from alwatch.scored import doubts
+from alwatch.scored import doubts, pool_scores, proved_trust
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
 from alwatch.strategies.pool import Limits, Pool
-from alwatch.strategies.registry import fault_of, select
+from alwatch.strategies.registry import STRATEGIES, fault_of, lacking_scores, select
 
 if TYPE_CHECKING:
-    from alwatch.records import ImageArray, IntArray
+    from alwatch.records import FloatArray, ImageArray, IntArray
 
 
 def make_queue(
@@ -65,9 +65,18 @@ def make_queue(
     NothingToDoError
         The season is unknown or has no frame left to choose.
     """
+    fault = fault_of(strategy)
+    if fault is not None:
+        raise SettingsError(f"queue.{fault}")
     with store.pools.one_view():
         frames = store.pools.season_frames(embedder, season)
         marked = store.pools.marked_frames(embedder)
+        snapshot = store.scores.current().snapshot
+        scores: dict[str, FloatArray] = {}
+        trust = 0.0
+        if snapshot is not None:
+            scores = pool_scores(store, snapshot, frames.video_ids, frames.frame_indices)
+            trust = proved_trust(store, snapshot)
     if len(frames.video_ids) == 0:
         known = [counts.season for counts in store.pools.season_counts()]
         raise NothingToDoError(
@@ -77,10 +86,15 @@ def make_queue(
     ids = np.unique(np.concatenate([frames.video_ids, marked.video_ids])).tolist()
     hashes = {video.id: video.content_hash for video in store.videos.by_id(ids).values()}
     by_content = sorted(ids, key=hashes.__getitem__)
+    lacking = lacking_scores(strategy, scores)
+    if lacking:
+        raise NothingToDoError(
+            f"queue.strategy is {strategy}, which chooses by {', '.join(lacking)}, but no frame of "
+            f"season {season!r} has it (there is: {', '.join(sorted(scores)) or 'no score'}); set "
+            "pose_model and let `alwatch score` work first, or choose another strategy."
+        )
     pool = _pool(frames, marked, {video_id: n for n, video_id in enumerate(by_content)})
-    fault = fault_of(strategy)
-    if fault is not None:
-        raise SettingsError(f"queue.{fault}")
+    pool = replace(pool, scores=scores, trust=trust)
     picks = select(
         pool, strategy=strategy, budget=budget, limits=limits, rng=np.random.default_rng(seed)
     )
@@ -92,7 +106,6 @@ def make_queue(
     chosen = [(by_content[pool.video[row]], int(pool.frame[row])) for row in picks.rows.tolist()]
     with store.pools.one_view():
         doubted = doubts(store, chosen)
-        snapshot = store.scores.current().snapshot
     return store.queues.add(
         season=season,
         strategy=strategy,
@@ -106,10 +119,15 @@ def make_queue(
             "software": software,
             "embedder": asdict(embedder),
             "snapshot": snapshot and snapshot.sha256,
+            "trust": trust,
             "limits": asdict(limits),
             "pool_frames": len(pool.video),
             "taken_frames": len(pool.taken_video),
-            "pool_digest": _digest(pool, [hashes[video_id] for video_id in by_content]),
+            "pool_digest": _digest(
+                pool,
+                [hashes[video_id] for video_id in by_content],
+                STRATEGIES[strategy].needs,
+            ),
         },
         now=now,
     )
@@ -228,7 +246,7 @@ def _pool(frames: PooledFrames, marked: PooledFrames, number: dict[int, int]) ->
     )
 
 
-def _digest(pool: Pool, hashes: list[str]) -> str:
+def _digest(pool: Pool, hashes: list[str], needs: tuple[str, ...]) -> str:
     """A sha256 of everything the choice was made from, equal on every machine."""
     digest = hashlib.sha256()
     for videos, frame_indices, vectors in (
@@ -239,4 +257,6 @@ def _digest(pool: Pool, hashes: list[str]) -> str:
             digest.update(hashes[video].encode())
             digest.update(np.ascontiguousarray(frame_indices[videos == video]).tobytes())
         digest.update(np.ascontiguousarray(vectors).tobytes())
+    for name in needs:
+        digest.update(np.ascontiguousarray(pool.scores[name], "<f4").tobytes())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ Callers hold one view of the store (`Pools.one_view`): a daemon may write meanwh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,7 +13,13 @@ import numpy as np
 
 from alwatch.errors import NothingToDoError
 from alwatch.records import EmbedderIdentity, FrameScores, LabelledPoint, Snapshot
-from alwatch.scores.aggregation import aggregate
+from alwatch.scores.aggregation import (
+    SIGNALS,
+    aggregate,
+    doubts_per_bodypart,
+    frame_scores,
+    trust,
+)
 from alwatch.scores.influence import influence
 from alwatch.scores.pose_novelty import PoseNovelty
 from alwatch.scores.pose_signals import pose_error, with_scene_apart
@@ -23,9 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from alwatch.records import FloatArray, IntArray
-
-SIGNALS = ("mpe", "mpe_softmax", "confidence", "flip", "change", "ensemble", "learned_loss")
-"""Signals by which frames can be ranked; of `confidence`, what is missing to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def ranked_frames(
     for video_id, scores in _videos(store, snapshot, (by, "absent", "presence"), season):
         if by not in scores.signals:
             continue
-        per_bodypart = _uncertain(scores, by)
+        per_bodypart = doubts_per_bodypart(scores.signals, by)
         values = per_bodypart if per_bodypart.ndim == 1 else aggregate(per_bodypart)
         rows = np.flatnonzero(np.isfinite(values))
         parts.append(
@@ -147,8 +150,6 @@ def novel_frames(store: Store, snapshot: Snapshot, *, season: str | None = None)
         Too few labels, or bodyparts, to say what is usual.
     """
     labels = store.queues.labelled_points()
-    truths = [truth_of(points, snapshot.bodyparts) for points in labels.values()]
-    animals = max((len(truth) for truth in truths), default=1)
     n_animals_parts = len(snapshot.bodyparts) - snapshot.n_unique
     if n_animals_parts < 3:
         raise NothingToDoError(
@@ -156,18 +157,13 @@ def novel_frames(store: Store, snapshot: Snapshot, *, season: str | None = None)
             f"of an animal and needs 3 of them; {snapshot.name} has {n_animals_parts}. Rank by "
             "another signal (--by)."
         )
-    known = np.full((len(truths), animals, n_animals_parts, 3), np.nan)
-    for row, truth in enumerate(truths):
-        known[row, : len(truth), :, :2] = truth[:, :n_animals_parts]
-    known[..., 2] = np.where(np.isfinite(known[..., 0]), 1.0, np.nan)
     try:
-        usual = PoseNovelty.fit(known, np.array([video_id for video_id, _ in labels], np.int64))
+        usual = _fitted_poses(labels, snapshot)
     except ValueError as error:
         raise NothingToDoError(str(error)) from None
     parts = []
     for video_id, scores in _videos(store, snapshot, ("pose", "presence"), season):
-        surprise = usual.score(scores.signals["pose"][:, :, :n_animals_parts]).surprise
-        of_frame = np.fmax.reduce(surprise, axis=1)
+        of_frame = _surprise(usual, scores, snapshot)
         labelled = [frame for video, frame in labels if video == video_id]
         is_new = np.isfinite(of_frame) & ~np.isin(scores.frame_indices, labelled)
         rows = np.flatnonzero(is_new)
@@ -194,6 +190,65 @@ def influential_frames(
     return Ranking(frames.video_ids, frames.frame_indices, values, no_bodypart, present, ())
 
 
+def pool_scores(
+    store: Store, snapshot: Snapshot, video_ids: IntArray, frame_indices: IntArray
+) -> dict[str, FloatArray]:
+    """What a snapshot says of some frames, for a strategy to choose by.
+
+    Parameters
+    ----------
+    store : Store
+    snapshot : Snapshot
+    video_ids, frame_indices : int64 arrays of shape (n,)
+        The frames of a video lie together, in increasing order.
+
+    Returns
+    -------
+    dict of str to float32 array of shape (n,)
+        As `frame_scores`, and `novelty` where there are labels enough to tell; NaN where a frame
+        has not been scored.
+    """
+    wanted = (*SIGNALS, "absent", "presence", "pose")
+    usual = _usual_poses(store, snapshot)
+    found: dict[str, FloatArray] = {}
+    for video_id in np.unique(video_ids).tolist():
+        scores = store.scores.of_video(video_id, snapshot, wanted)
+        if scores is None:
+            continue
+        signals = frame_scores(scores.signals)
+        if usual is not None:
+            signals["novelty"] = _surprise(usual, scores, snapshot)
+        rows = np.flatnonzero(video_ids == video_id)
+        place = np.searchsorted(scores.frame_indices, frame_indices[rows])
+        place = place.clip(max=len(scores.frame_indices) - 1)
+        is_scored = scores.frame_indices[place] == frame_indices[rows]
+        for name, values in signals.items():
+            into = found.setdefault(name, np.full(len(video_ids), np.nan, np.float32))
+            into[rows[is_scored]] = values[place[is_scored]]
+    return found
+
+
+def proved_trust(store: Store, snapshot: Snapshot) -> float:
+    """How far a snapshot's doubt has proved to know its error, from 0 to 0.7.
+
+    The rank correlation of 1 - confidence with the true error, over frames whose labels came
+    after the snapshot, so that it has not been trained on them; shrunk where these are few.
+    """
+    labels: dict[int, dict[int, tuple[LabelledPoint, ...]]] = {}
+    for (video_id, frame), points in store.queues.labelled_points(after=snapshot).items():
+        labels.setdefault(video_id, {})[frame] = points
+    doubt, error_px = [], []
+    for video_id, of_video in labels.items():
+        scores = store.scores.of_video(video_id, snapshot, ["confidence", "pose"])
+        if scores is None:
+            continue
+        unsure = frame_scores(scores.signals)["confidence"]
+        for row, distances_px in _errors_px(scores, of_video, snapshot):
+            doubt.append(float(unsure[row]))
+            error_px.append(float(distances_px.mean()))
+    return trust(np.array(doubt), np.array(error_px))
+
+
 def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
     """What the current snapshot is least sure of in some frames, in words for a queue's reasons.
 
@@ -214,7 +269,7 @@ def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, i
         scores = store.scores.of_video(video_id, snapshot, ("mpe", "absent"))
         if scores is None:
             continue
-        entropy = _uncertain(scores, "mpe")
+        entropy = doubts_per_bodypart(scores.signals, "mpe")
         bodyparts = _most_uncertain(entropy)
         for row in np.flatnonzero(np.isin(scores.frame_indices, indices)).tolist():
             frame, number = int(scores.frame_indices[row]), int(bodyparts[row])
@@ -242,7 +297,9 @@ def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:
             assert scores is not None
             uncertainty.setdefault(season, []).append(scores.signals["uncertainty"])
             if video_id in labels:
-                errors.setdefault(season, []).extend(_errors_px(scores, labels[video_id], snapshot))
+                errors.setdefault(season, []).extend(
+                    distances for _, distances in _errors_px(scores, labels[video_id], snapshot)
+                )
         for season, parts in uncertainty.items():
             values = np.concatenate(parts)
             on_labelled = errors.get(season, [])
@@ -274,6 +331,35 @@ def truth_of(points: tuple[LabelledPoint, ...], bodyparts: tuple[str, ...]) -> F
     return truth
 
 
+def _fitted_poses(
+    labels: Mapping[tuple[int, int], tuple[LabelledPoint, ...]], snapshot: Snapshot
+) -> PoseNovelty:
+    """What poses are usual among the labelled ones; ValueError where there are too few."""
+    truths = [truth_of(points, snapshot.bodyparts) for points in labels.values()]
+    animals = max((len(truth) for truth in truths), default=1)
+    n_parts = len(snapshot.bodyparts) - snapshot.n_unique
+    known = np.full((len(truths), animals, n_parts, 3), np.nan)
+    for row, truth in enumerate(truths):
+        known[row, : len(truth), :, :2] = truth[:, :n_parts]
+    known[..., 2] = np.where(np.isfinite(known[..., 0]), 1.0, np.nan)
+    return PoseNovelty.fit(known, np.array([video_id for video_id, _ in labels], np.int64))
+
+
+def _usual_poses(store: Store, snapshot: Snapshot) -> PoseNovelty | None:
+    try:
+        return _fitted_poses(store.queues.labelled_points(), snapshot)
+    except ValueError:
+        return None
+
+
+def _surprise(usual: PoseNovelty, scores: FrameScores, snapshot: Snapshot) -> FloatArray:
+    """Of each frame's most novel animal, shape (n,)."""
+    n_parts = len(snapshot.bodyparts) - snapshot.n_unique
+    surprise = usual.score(scores.signals["pose"][:, :, :n_parts]).surprise
+    of_frame: FloatArray = np.fmax.reduce(surprise, axis=1).astype(np.float32)
+    return of_frame
+
+
 def _videos(
     store: Store, snapshot: Snapshot, signals: tuple[str, ...], season: str | None
 ) -> Iterator[tuple[int, FrameScores]]:
@@ -292,16 +378,6 @@ def _ranking(parts: Sequence[tuple[NDArray[Any], ...]], names: tuple[str, ...]) 
     return Ranking(video_ids, frames, scores, bodyparts, presence, names)
 
 
-def _uncertain(scores: FrameScores, by: str) -> FloatArray:
-    """A signal turned so that more is more uncertain; an absent bodypart has no entropy."""
-    values = scores.signals[by]
-    if by == "confidence":
-        return np.asarray(1 - values, np.float32)
-    if by == "mpe" and "absent" in scores.signals:
-        return np.where(scores.signals["absent"] > 0, np.float32(np.nan), values)
-    return values
-
-
 def _most_uncertain(values: FloatArray) -> IntArray:
     """The bodypart of the highest value in each row (n, k); -1 where none is above 0."""
     if values.ndim == 1:
@@ -314,12 +390,12 @@ def _errors_px(
     scores: FrameScores,
     labels: dict[int, tuple[LabelledPoint, ...]],
     snapshot: Snapshot,
-) -> Iterator[FloatArray]:
-    """Distances of each labelled frame's points, frames without a common point left out."""
+) -> Iterator[tuple[int, FloatArray]]:
+    """Row and distances of each labelled frame, frames without a common point left out."""
     for row, frame in enumerate(scores.frame_indices.tolist()):
         if frame in labels:
             truth = truth_of(labels[frame], snapshot.bodyparts)
             pose = scores.signals["pose"][row : row + 1]
             error = with_scene_apart(pose_error, pose, truth[None], n_unique=snapshot.n_unique)[0]
             if np.isfinite(error).any():
-                yield error[np.isfinite(error)]
+                yield row, error[np.isfinite(error)]

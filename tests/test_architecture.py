@@ -46,14 +46,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         "app", "config", "errors", "records", "store", "scores", "status", "web", "pose_models",
         "sheet",
     },
+    "simulate": {
+        "errors", "records", "strategies", "scores", "pose_models", "labelling", "embedders",
+        "video",
+    },
     "cli": {
         "app", "service", "status", "check", "sheet", "progress", "demo", "config", "errors",
-        "records", "scored",
+        "records", "scored", "simulate",
     },
 }  # fmt: skip
 
 ONLY_IN: dict[str, set[str]] = {
-    "torch": {"embedders", "pose_models", "scores", "sheet", "check"},
+    "torch": {"embedders", "pose_models", "scores", "sheet", "check", "simulate"},
     "torchvision": {"embedders"},
     "timm": {"embedders"},
     "safetensors": {"embedders"},
@@ -65,11 +69,11 @@ ONLY_IN: dict[str, set[str]] = {
     "av": {"video", "demo", "check"},
     "decord": {"video"},
     "watchdog": {"watch"},
-    "sklearn": {"strategies", "scores"},
+    "sklearn": {"strategies", "scores", "simulate"},
     "click": {"cli"},
     "rich": {"progress"},
     "pydantic": {"config"},
-    "jinja2": {"web"},
+    "jinja2": {"web", "simulate"},
     "deeplabcut": {"pose_models"},
     "onnxruntime": {"pose_models"},
     "sleap_nn": {"pose_models"},

@@ -32,6 +32,7 @@ from alwatch.config.values import (
     NotEmpty,
     Period,
     Rate,
+    Ratio,
     Reading,
     Seconds,
     Sha256,
@@ -362,13 +363,28 @@ class Queue(Section):
 
     budget: Count = Field(default=20, description="Frames in one queue.")
     strategy: Text = Field(
-        default="minmax", description="uniform, stride, random, kmeans or minmax."
+        default="minmax", description="How frames are chosen: a name of the table of strategies."
     )
     seed: Whole = Field(
         default=0, description="The same seed and the same data give the same queue."
     )
     per_video_max: Count | None = Field(
         default=None, description="Frames of one video in a queue at most.", examples=[5]
+    )
+    equal_share_max: Ratio | None = Field(
+        default=None,
+        description="Frames of one video at most, as a multiple of its equal share of the queue.",
+        examples=[1.3],
+    )
+    presence_min: Share = Field(
+        default=0.0,
+        description="Frames in which the pose model is less sure than this that an animal is "
+        "there are left out.",
+    )
+    outlier_share: Share = Field(
+        default=0.0,
+        description="Of each video, this share of the frames that are least like any other of it "
+        "is left out.",
     )
     min_gap_s: Seconds = Field(default=0.5, description="Seconds between two frames of one video.")
     near_duplicate_quantile: Share = Field(

@@ -94,6 +94,7 @@ Seconds = Annotated[float, Field(ge=0), _Finite, Must("a number of seconds >= 0"
 Period = Annotated[float, Field(gt=0), _Finite, Must("a number of seconds > 0"), _Bounded]
 Rate = Annotated[float, Field(gt=0), _Finite, Must("a number > 0"), _Bounded]
 Share = Annotated[float, Field(ge=0, le=1), _Finite, Must("a number from 0 to 1")]
+Ratio = Annotated[float, Field(ge=1), _Finite, Must("a number >= 1"), _Bounded]
 Day = Annotated[date, PlainValidator(_to_date), Must("a day such as 2018-10-30")]
 Folder = Annotated[Path, PlainValidator(_to_path), Must("the path of a folder")]
 AnyPath = Annotated[Path, PlainValidator(_to_path), Must("a path")]

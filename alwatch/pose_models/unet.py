@@ -132,17 +132,17 @@ def train_unet(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=learning_rate, total_steps=steps
     )
-    network.train()
+    network.train().to(memory_format=torch.channels_last)  # a third faster on a processor
     for _ in range(steps):
         rows = torch.randint(len(images), (batch_size,), generator=generator)
         turned, moved = _varied(images[rows].float() / 255, points[rows], generator)
-        maps, _ = network(turned)
+        maps, _ = network(turned.contiguous(memory_format=torch.channels_last))
         loss = _loss(maps, moved)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
-    return network.eval()
+    return network.eval().to(memory_format=torch.contiguous_format)
 
 
 class UNetModel:

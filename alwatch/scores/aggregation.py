@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 Aggregation = Literal["top_quarter", "max", "mean"]
+
+SIGNALS = ("mpe", "mpe_softmax", "confidence", "flip", "change", "ensemble", "learned_loss")
+"""Signals of a pose model by which frames can be ranked."""
+
+_TRUST_AFTER = 20
+_MOST_TRUST = 0.7
 
 
 def aggregate(
@@ -49,3 +57,63 @@ def aggregate(
     sums = np.where(is_counted, falling, 0).sum(axis=1)
     means = np.where(counted > 0, sums / np.maximum(counted, 1), np.nan)
     return np.asarray(means, np.float32)
+
+
+def doubts_per_bodypart(signals: Mapping[str, NDArray[np.float32]], by: str) -> NDArray[np.float32]:
+    """One of the pose model's signals, turned so that more is more doubtful.
+
+    Of `confidence`, what is missing to 1; the entropy of a bodypart that is absent is not known.
+
+    Parameters
+    ----------
+    signals : mapping of str to float32 array of shape (n, ...)
+        `by`, and `absent` where it is there.
+    by : str
+        One of `SIGNALS`.
+
+    Returns
+    -------
+    float32 array of shape (n, k), or (n,) where a signal is of whole frames
+    """
+    values = signals[by]
+    if by == "confidence":
+        return np.asarray(1 - values, np.float32)
+    if by == "mpe" and "absent" in signals:
+        return np.where(signals["absent"] > 0, np.float32(np.nan), values)
+    return values
+
+
+def frame_scores(
+    signals: Mapping[str, NDArray[np.float32]],
+) -> dict[str, NDArray[np.float32]]:
+    """One score per frame (n,) of each signal that is there, for choosing by it; and `presence`.
+
+    More is more worth a look; NaN where it is not known.
+    """
+    scores = {}
+    for by in SIGNALS:
+        if by in signals:
+            values = doubts_per_bodypart(signals, by)
+            scores[by] = values if values.ndim == 1 else aggregate(values)
+    if "presence" in signals:
+        scores["presence"] = signals["presence"]
+    return scores
+
+
+def trust(doubt: NDArray[np.floating[Any]], error_px: NDArray[np.floating[Any]]) -> float:
+    """How far a doubt has proved to know the true error, from 0 to 0.7.
+
+    Spearman's rank correlation over n frames, times n / (n + 20): few frames prove little, and
+    no doubt is ever trusted alone.
+
+    Parameters
+    ----------
+    doubt, error_px : float arrays of shape (n,)
+        NaN where not known.
+    """
+    known = np.isfinite(doubt) & np.isfinite(error_px)
+    n = int(known.sum())
+    if n < 3 or np.ptp(doubt[known]) == 0 or np.ptp(error_px[known]) == 0:
+        return 0.0
+    correlation = float(spearmanr(doubt[known], error_px[known]).statistic)
+    return float(np.clip(correlation * n / (n + _TRUST_AFTER), 0, _MOST_TRUST))

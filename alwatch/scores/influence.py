@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,14 +32,31 @@ def cosine_distance_sums(vectors: NDArray[Any]) -> NDArray[np.float64]:
     float64 array of shape (n,)
         Between 0 and 2 n.
     """
-    total = np.zeros(vectors.shape[-1])
-    for low in range(0, len(vectors), _CHUNK):
-        total += unit_rows(vectors[low : low + _CHUNK]).sum(axis=0, dtype=np.float64)
-    sums = np.empty(len(vectors))
-    for low in range(0, len(vectors), _CHUNK):
-        part = slice(low, low + _CHUNK)
-        sums[part] = len(vectors) - unit_rows(vectors[part]).astype(np.float64) @ total
+    sums = len(vectors) - similarity_sums(lambda part: unit_rows(vectors[part]), len(vectors))
     return np.maximum(sums, 0)
+
+
+def similarity_sums(rows: Callable[[slice], NDArray[np.float32]], n: int) -> NDArray[np.float64]:
+    """Sum each frame's cosine similarities to all `n` frames, itself included: x . sum(X).
+
+    Parameters
+    ----------
+    rows : callable
+        Takes a slice of row numbers, returns these rows scaled to length 1, float32 of shape
+        (k, d). Each is asked for twice, so that not all of them need to be in memory.
+    n : int
+        Number of rows.
+
+    Returns
+    -------
+    float64 array of shape (n,)
+        Between -n and n.
+    """
+    parts = [slice(low, min(low + _CHUNK, n)) for low in range(0, n, _CHUNK)]
+    if not parts:
+        return np.empty(0)
+    total = np.sum([rows(part).sum(axis=0, dtype=np.float64) for part in parts], axis=0)
+    return np.concatenate([rows(part).astype(np.float64) @ total for part in parts])
 
 
 def influence(vectors: NDArray[Any]) -> NDArray[np.float64]:

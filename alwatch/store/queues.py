@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from alwatch.errors import StoreError
-from alwatch.records import LabelledFrame, LabelledPoint, Queue, QueuedVideo, QueueFrame
+from alwatch.records import (
+    LabelledFrame,
+    LabelledPoint,
+    Queue,
+    QueuedVideo,
+    QueueFrame,
+    Snapshot,
+)
 from alwatch.store.connection import Connection, to_blob, to_moment, to_path, to_text
 from alwatch.store.videos import PATH_OF_VIDEO
 
@@ -267,14 +274,29 @@ class Queues:
             )
         return len(new), len(gone)
 
-    def labelled_points(self) -> dict[tuple[int, int], tuple[LabelledPoint, ...]]:
+    def labelled_points(
+        self, *, after: Snapshot | None = None
+    ) -> dict[tuple[int, int], tuple[LabelledPoint, ...]]:
         """Points of every labelled frame that has any, by (video id, frame index).
 
         Where several projects label one frame, the one that was noticed last counts.
+
+        Parameters
+        ----------
+        after : Snapshot, optional
+            Only labels that were noticed after this snapshot was: it cannot know them.
         """
+        where, parameters = "", []
+        if after is not None:
+            where = (
+                "AND noticed_at > (SELECT first_seen_at FROM snapshots "
+                "WHERE kind = ? AND sha256 = ?)"
+            )
+            parameters = [after.kind, after.sha256]
         rows = self._connection.rows(
-            "SELECT video_id, frame_index, points FROM labels WHERE points IS NOT NULL "
-            "ORDER BY noticed_at"
+            f"SELECT video_id, frame_index, points FROM labels WHERE points IS NOT NULL {where} "
+            "ORDER BY noticed_at",
+            parameters,
         )
         return {
             (row["video_id"], row["frame_index"]): tuple(

@@ -28,11 +28,38 @@ class Strategy:
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
+        "balanced_herding": Strategy("alwatch.strategies.balanced_herding:fill"),
+        "badge": Strategy("alwatch.strategies.badge:fill", needs=("confidence",)),
+        "bayesian": Strategy("alwatch.strategies.bayesian:fill", needs=("ensemble",)),
+        "confidence": Strategy("alwatch.strategies.ranked:confidence", needs=("confidence",)),
+        "density_coreset": Strategy("alwatch.strategies.density_coreset:fill"),
+        "dlc_jump": Strategy("alwatch.strategies.deeplabcut:fill_jump", needs=("change",)),
+        "dlc_kmeans": Strategy("alwatch.strategies.deeplabcut:fill_kmeans"),
+        "dlc_uniform": Strategy("alwatch.strategies.deeplabcut:fill_uniform"),
+        "dropquery": Strategy("alwatch.strategies.dropquery:fill", needs=("confidence",)),
+        "ensemble": Strategy("alwatch.strategies.ranked:ensemble", needs=("ensemble",)),
+        "influence": Strategy("alwatch.strategies.influence:fill"),
+        "influence_published": Strategy("alwatch.strategies.influence:fill_published"),
+        "herding": Strategy("alwatch.strategies.herding:fill"),
         "kmeans": Strategy("alwatch.strategies.kmeans:fill"),
+        "kmeans_alternate": Strategy("alwatch.strategies.kmeans_alternate:fill", needs=("mpe",)),
+        "learned_loss": Strategy("alwatch.strategies.ranked:learned_loss", needs=("learned_loss",)),
+        "liu_ferrari": Strategy("alwatch.strategies.liu_ferrari:fill", needs=("confidence",)),
         "minmax": Strategy("alwatch.strategies.minmax:fill"),
+        "mpe": Strategy("alwatch.strategies.ranked:mpe", needs=("mpe",)),
+        "mpe_softmax": Strategy("alwatch.strategies.ranked:mpe_softmax", needs=("mpe_softmax",)),
+        "novelty": Strategy("alwatch.strategies.ranked:novelty", needs=("novelty",)),
+        "probcover": Strategy("alwatch.strategies.probcover:fill"),
         "random": Strategy("alwatch.strategies.random:fill"),
         "stride": Strategy("alwatch.strategies.stride:fill"),
+        "uncertainty_herding": Strategy(
+            "alwatch.strategies.uncertainty_herding:fill", needs=("confidence",)
+        ),
+        "typiclust": Strategy("alwatch.strategies.typiclust:fill"),
         "uniform": Strategy("alwatch.strategies.uniform:fill"),
+        "weighted_kcentre": Strategy(
+            "alwatch.strategies.weighted_kcentre:fill", needs=("confidence",)
+        ),
     }
 )
 """The strategies by name."""

@@ -85,6 +85,10 @@ class Selection:
         """How far the uncertainty has proved to know the true error, 0 to 1."""
         return self._pool.trust
 
+    def has_score(self, name: str) -> bool:
+        """Whether the pool has scores of that name."""
+        return name in self._pool.scores
+
     def score(self, name: str) -> NDArray[np.float64]:
         """One of the pool's scores, of shape (n,); NaN where a frame has none.
 

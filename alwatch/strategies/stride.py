@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alwatch.strategies.selection import Selection
+from alwatch.strategies.turns import equal_shares
 
 
 def fill(selection: Selection, rng: np.random.Generator) -> None:
@@ -23,7 +24,7 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
         room = np.array([selection.room(video) for video in range(len(selection.videos))])
         turn_order = np.lexsort((rng.random(len(room)), selection.n_marked))
         turn_order = turn_order[room[turn_order] > 0][: selection.remaining]
-        shares = _equal_shares(room[turn_order], selection.remaining)
+        shares = equal_shares(room[turn_order], selection.remaining)
         times = [
             _even_times_s(selection, video, share, rng)
             for video, share in zip(turn_order, shares, strict=True)
@@ -37,16 +38,6 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
                 )
                 if row is not None:
                     selection.take(row, 0.0, f"one of {share} evenly spaced frames of its video")
-
-
-def _equal_shares(most: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
-    """Deal `budget` out one by one in turns; whoever has reached `most` is passed over."""
-    shares = np.zeros_like(most)
-    while budget > 0 and (hungry := np.flatnonzero(shares < most)).size:
-        each = max(1, min(budget // len(hungry), int((most - shares)[hungry].min())))
-        shares[hungry[: budget // each]] += each
-        budget -= each * len(hungry[: budget // each])
-    return shares
 
 
 def _even_times_s(

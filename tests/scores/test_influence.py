@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from alwatch.scores.influence import cosine_distance_sums, influence
+from alwatch.scores.influence import cosine_distance_sums, influence, similarity_sums
 
 CROWD = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 3.0], [-1.0, 0.0]])
 """Directions of 0, 45, 90 and 180 degrees: the second is in the thick of it, the last alone."""
@@ -66,3 +66,18 @@ def test_an_empty_pool_has_no_influence() -> None:
 def test_influence_asks_for_a_matrix() -> None:
     with pytest.raises(ValueError, match=r"vectors must be 2-D.*\(3,\)"):
         influence(np.zeros(3))
+
+
+def test_similarity_sums_read_the_rows_in_parts() -> None:
+    vectors = np.random.default_rng(2).standard_normal((9000, 5)).astype(np.float32)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    sizes: list[int] = []
+
+    def read(part: slice) -> np.ndarray:
+        sizes.append(part.stop - part.start)
+        return unit[part]
+
+    sums = similarity_sums(read, 9000)
+    np.testing.assert_allclose(sums[:40], (unit[:40] @ unit.T).sum(axis=1), atol=1e-2)
+    assert max(sizes) < 9000
+    assert sum(sizes) == 2 * 9000

@@ -1,0 +1,1 @@
+"""Active-learning experiments on labelled data: what a strategy would have saved."""

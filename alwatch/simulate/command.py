@@ -1,0 +1,97 @@
+"""From the options of `alwatch simulate` to a plan, its experiments and their report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from alwatch.errors import NothingToDoError, SettingsError
+from alwatch.simulate.archive import read_bodyparts
+from alwatch.simulate.report import Summary, summarise, write_report
+from alwatch.simulate.run import Plan, run_plan
+from alwatch.simulate.trial import Conditions, Contender
+
+_BATCH_SIZE = 16
+_PCK_SHARE = 0.1
+
+
+def run_simulation(
+    options: Mapping[str, Any], *, on_row: Callable[[dict[str, Any]], None]
+) -> Summary:
+    """Run what the options ask for and write its report.
+
+    Parameters
+    ----------
+    options : mapping
+        The command's options by name.
+    on_row : callable
+        Told every experiment as it ends.
+
+    Raises
+    ------
+    SettingsError
+        An option is wrong, or does not fit the data.
+    NothingToDoError
+        No seed has run every experiment.
+    """
+    plan = read_plan(options)
+    rows = run_plan(plan, options["out"], jobs=options["jobs"], on_row=on_row)
+    summary = summarise(rows, baseline=options["baseline"], error=options["error"])
+    if not summary.seeds:
+        raise NothingToDoError("No seed has run every experiment yet; run the command again.")
+    write_report(options["out"], rows, summary)
+    return summary
+
+
+def read_plan(options: Mapping[str, Any]) -> Plan:
+    """Check the options of `alwatch simulate`.
+
+    Raises
+    ------
+    SettingsError
+        An option is wrong.
+    """
+    project: Path = options["project"]
+    names = [name.strip() for name in options["strategies"].split(",") if name.strip()]
+    if options["baseline"] not in names:
+        raise SettingsError(
+            f"--baseline is {options['baseline']}, which is not among --strategies "
+            f"({', '.join(names)}); add it there, or name one of these."
+        )
+    if options["size_px"] % 16:
+        raise SettingsError(f"--size is {options['size_px']}; it must be a multiple of 16.")
+    bodyparts = read_bodyparts(project)
+    conditions = Conditions(
+        size_px=(options["size_px"], options["size_px"]),
+        steps=options["steps"],
+        batch_size=_BATCH_SIZE,
+        width=options["width"],
+        base_frames=options["base_frames"],
+        base_individuals=options["base_individuals"],
+        test_sessions=options["test_sessions"],
+        test_frames=options["test_frames"],
+        rounds=options["rounds"],
+        features=options["features"],
+        reference=_reference(options["reference"], bodyparts),
+        pck_share=_PCK_SHARE,
+        individual=options["individual"],
+        session=options["session"],
+    )
+    return Plan(
+        config=project,
+        conditions=conditions,
+        contenders=tuple(Contender.read(name) for name in dict.fromkeys(names)),
+        budgets=options["budgets"],
+        seeds=tuple(range(options["seeds"])),
+    )
+
+
+def _reference(spelled: str | None, bodyparts: tuple[str, ...]) -> tuple[str, str]:
+    names = (bodyparts[0], bodyparts[-1]) if spelled is None else tuple(spelled.split(","))
+    if len(names) != 2 or not set(names) <= set(bodyparts):
+        raise SettingsError(
+            f"--reference is {spelled!r}; it must be two of {', '.join(bodyparts)}, such as "
+            f"{bodyparts[0]},{bodyparts[-1]}."
+        )
+    return names[0], names[1]

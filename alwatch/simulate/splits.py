@@ -1,0 +1,94 @@
+"""Who is labelled at the start, who can be queued, and who is held out for the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alwatch.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Rows of an archive.
+
+    Parameters
+    ----------
+    base, pool, test : int64 arrays
+        Labelled at the start; may be queued; only ever tested on. No individual of the test is in
+        the others.
+    base_individuals, test_sessions : tuple of int
+        What was drawn.
+    """
+
+    base: NDArray[np.int64]
+    pool: NDArray[np.int64]
+    test: NDArray[np.int64]
+    base_individuals: tuple[int, ...]
+    test_sessions: tuple[int, ...]
+
+
+def draw_split(
+    individual: NDArray[np.int64],
+    session: NDArray[np.int64],
+    *,
+    n_base: int,
+    base_individuals: int,
+    test_sessions: int,
+    n_test: int,
+    rng: np.random.Generator,
+) -> Split:
+    """Draw the sessions to hold out, then the individuals that are labelled at the start.
+
+    The base is `n_base` frames of its individuals, evenly spaced from a random phase; what else
+    these have is left out, as a lab goes on with new animals. All other individuals outside the
+    test are the pool. Of the test, `n_test` evenly spaced frames are looked at.
+
+    Parameters
+    ----------
+    individual, session : int64 arrays of shape (n,)
+        Of each frame. Every individual belongs to one session.
+    n_base : int
+        Frames.
+    base_individuals, test_sessions : int
+    n_test : int
+        Frames.
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    SettingsError
+        There are too few sessions or individuals to leave a pool.
+    """
+    sessions = np.unique(session)
+    if len(sessions) <= test_sessions:
+        raise SettingsError(
+            f"{test_sessions} sessions were to be held out, but there are {len(sessions)}; name a "
+            "pattern for --session that tells more apart, or hold out fewer."
+        )
+    held_out = rng.permutation(sessions)[:test_sessions]
+    is_test = np.isin(session, held_out)
+    others = np.unique(individual[~is_test])
+    if len(others) <= base_individuals:
+        raise SettingsError(
+            f"{base_individuals} individuals were to be labelled at the start, but outside the "
+            f"test there are {len(others)}, which leaves no pool; take fewer, or hold out less."
+        )
+    base = rng.permutation(others)[:base_individuals]
+    is_base = np.isin(individual, base) & ~is_test
+    return Split(
+        base=_spaced(np.flatnonzero(is_base), n_base, rng.random()),
+        pool=np.flatnonzero(~is_test & ~is_base),
+        test=_spaced(np.flatnonzero(is_test), n_test, 0.5),
+        base_individuals=tuple(np.sort(base).tolist()),
+        test_sessions=tuple(np.sort(held_out).tolist()),
+    )
+
+
+def _spaced(rows: NDArray[np.int64], n: int, phase: float) -> NDArray[np.int64]:
+    """Evenly spaced rows, `n` at most; `phase` from 0 to 1 within a step."""
+    if len(rows) <= n:
+        return rows
+    return rows[((np.arange(n) + phase) * len(rows) / n).astype(np.int64)]

@@ -1,0 +1,314 @@
+"""One experiment after the other: train, choose, "label" from the truth, train again, test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from alwatch.errors import SettingsError
+from alwatch.pose_models.signals import feature_vectors, signals_of
+from alwatch.pose_models.unet import UNetModel, train_unet
+from alwatch.scores.aggregation import frame_scores
+from alwatch.scores.aggregation import trust as measured_trust
+from alwatch.simulate.archive import LabelledArchive
+from alwatch.simulate.measures import model_error, point_errors_px, reference_lengths_px
+from alwatch.simulate.splits import Split, draw_split
+from alwatch.strategies.pool import Limits, Pool
+from alwatch.strategies.registry import fault_of, lacking_scores, select
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+
+BASE = "base"
+"""No strategy: only what is labelled at the start."""
+
+WHOLE_POOL = "whole pool"
+"""No strategy: all of the pool is labelled."""
+
+ORACLE = "oracle"
+"""Herding by the true error, which only an experiment knows: how much there is to win."""
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What all strategies of an experiment share.
+
+    Parameters
+    ----------
+    size_px : (height, width)
+        Of the network's input.
+    steps, batch_size, width : int
+        Of the training of the U-Net; see `train_unet`. Every training has as many steps.
+    base_frames, base_individuals : int
+        What is labelled at the start.
+    test_sessions, test_frames : int
+        What is held out.
+    rounds : int
+        In how many rounds a budget is labelled, with a training after each.
+    features : {"pose", "hog"}
+        By which frames are compared: the base model's backbone, on the whole frame and at the
+        bodyparts, or HOG.
+    reference : (str, str)
+        The bodyparts whose distance is the length of the animal.
+    pck_share : float
+        Of that length.
+    individual, session : str
+        Patterns whose first group in a video's name is the individual's, and the session's.
+    """
+
+    size_px: tuple[int, int]
+    steps: int
+    batch_size: int
+    width: int
+    base_frames: int
+    base_individuals: int
+    test_sessions: int
+    test_frames: int
+    rounds: int
+    features: Literal["pose", "hog"]
+    reference: tuple[str, str]
+    pck_share: float
+    individual: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A strategy and its limits, spelled `name` or `name@limit=value+limit=value`."""
+
+    spelled: str
+    strategy: str
+    limits: Limits
+
+    @classmethod
+    def read(cls, spelled: str) -> Contender:
+        """Read a contender.
+
+        Raises
+        ------
+        SettingsError
+            No such strategy or limit.
+        """
+        name, _, rest = spelled.partition("@")
+        if name in (BASE, WHOLE_POOL, ORACLE):
+            return cls(spelled, name, Limits())
+        fault = fault_of(name)
+        if fault is not None:
+            raise SettingsError(fault)
+        limits: dict[str, float] = {}
+        known = {key: type(value) for key, value in asdict(Limits()).items()}
+        for part in filter(None, rest.split("+")):
+            match = re.fullmatch(r"(\w+)=([\d.]+)", part)
+            if match is None or match[1] not in known:
+                raise SettingsError(
+                    f"{spelled!r} has the limit {part!r}; limits are {', '.join(known)}, each "
+                    "with a number, as in minmax@equal_share_max=1.3."
+                )
+            limits[match[1]] = int(match[2]) if match[1] == "per_video_max" else float(match[2])
+        try:
+            return cls(spelled, name, Limits(**limits))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise SettingsError(f"{spelled!r}: {error}") from None
+
+
+class Bench:
+    """One seed's split, with the model that everything starts from.
+
+    All contenders start from the same base model, and train from the same first weights on the
+    same order of batches, so that they differ by their labels alone.
+
+    Parameters
+    ----------
+    archive : LabelledArchive
+    conditions : Conditions
+    seed : int
+    """
+
+    def __init__(self, archive: LabelledArchive, conditions: Conditions, seed: int) -> None:
+        self._archive = archive
+        self._conditions = conditions
+        self._seed = seed
+        self._individual = archive.groups(conditions.individual)
+        names = archive.bodyparts
+        missing = [name for name in conditions.reference if name not in names]
+        if missing:
+            raise SettingsError(
+                f"The reference is {' and '.join(conditions.reference)}, but the bodyparts are "
+                f"{', '.join(names)}; name two of these."
+            )
+        self._lengths_px = reference_lengths_px(
+            archive.points_px,
+            archive.video,
+            (names.index(conditions.reference[0]), names.index(conditions.reference[1])),
+        )
+        self.split: Split = draw_split(
+            self._individual,
+            archive.groups(conditions.session),
+            n_base=conditions.base_frames,
+            base_individuals=conditions.base_individuals,
+            test_sessions=conditions.test_sessions,
+            n_test=conditions.test_frames,
+            rng=np.random.default_rng(seed),
+        )
+        self._base = self._train(self.split.base)
+        self._vectors: NDArray[np.float32] | None = None
+        self._base_scored: tuple[dict[str, NDArray[np.float32]], NDArray[Any]] | None = None
+
+    def run(self, contender: Contender, budget: int) -> dict[str, Any]:
+        """Spend a budget by a contender; what came of it, as a flat row."""
+        if contender.strategy == BASE:
+            return self._tested(contender, 0, self._base, self.split.pool[:0], 0.0)
+        if contender.strategy == WHOLE_POOL:
+            model = self._train(np.concatenate([self.split.base, self.split.pool]))
+            return self._tested(contender, len(self.split.pool), model, self.split.pool, 0.0)
+        model, picked, trust = self._base, self.split.pool[:0], 0.0
+        for share in _shares(budget, self._conditions.rounds):
+            scores, errors_px = self._scored(model)
+            pool = self._pool(picked, scores, trust)
+            chosen = self._choose(contender, pool, errors_px, share, len(picked))
+            trust = measured_trust(scores["confidence"][chosen], errors_px[chosen])
+            picked = np.concatenate([picked, self.split.pool[chosen]])
+            model = self._train(np.concatenate([self.split.base, picked]))
+        return self._tested(contender, budget, model, picked, trust)
+
+    def _train(self, rows: Rows) -> UNetModel:
+        archive, how = self._archive, self._conditions
+        network = train_unet(
+            archive.images[rows],
+            archive.points_in_images(rows),
+            input_size_px=how.size_px,
+            steps=how.steps,
+            batch_size=how.batch_size,
+            width=how.width,
+            seed=self._seed,
+        )
+        return UNetModel(network, archive.bodyparts)
+
+    def _scored(self, model: UNetModel) -> tuple[dict[str, NDArray[np.float32]], NDArray[Any]]:
+        """Scores of the pool by a model, and its true error on each frame."""
+        if model is not self._base:
+            return self._score(model)
+        if self._base_scored is None:
+            self._base_scored = self._score(model)
+        return self._base_scored
+
+    def _score(self, model: UNetModel) -> tuple[dict[str, NDArray[np.float32]], NDArray[Any]]:
+        """Score the pool; the first time, when the base model does, the vectors come with it."""
+        archive, rows = self._archive, self.split.pool
+        signals: list[dict[str, NDArray[np.float32]]] = []
+        vectors = []
+        for low in range(0, len(rows), _BATCH):
+            images = archive.images[rows[low : low + _BATCH]]
+            prediction = model.predict(images, _BATCH)
+            signals.append(signals_of(prediction))
+            if self._vectors is None and self._conditions.features == "pose":
+                vectors.append(feature_vectors(prediction, self._conditions.size_px))
+            elif self._vectors is None:
+                vectors.append(_hog(images))
+        if self._vectors is None:
+            self._vectors = np.concatenate([part for part in vectors if part is not None])
+        together = {name: np.concatenate([part[name] for part in signals]) for name in signals[0]}
+        errors_px = self._errors_px(together["pose"][:, 0, :, :2], rows)
+        known = np.isfinite(errors_px).any(axis=1)
+        means = np.where(known, np.nansum(errors_px, 1) / np.isfinite(errors_px).sum(1).clip(1), 0)
+        return frame_scores(together), means
+
+    def _pool(self, picked: Rows, scores: Mapping[str, NDArray[np.float32]], trust: float) -> Pool:
+        archive, rows = self._archive, self.split.pool
+        assert self._vectors is not None
+        taken = np.flatnonzero(np.isin(rows, picked))
+        time_s = archive.frame.astype(np.float64) / 30.0
+        return Pool(
+            vectors=self._vectors,
+            video=archive.video[rows],
+            frame=archive.frame[rows],
+            time_s=time_s[rows],
+            taken_vectors=self._vectors[taken],
+            taken_video=archive.video[rows[taken]],
+            taken_frame=archive.frame[rows[taken]],
+            taken_time_s=time_s[rows[taken]],
+            scores=scores,
+            trust=trust,
+        )
+
+    def _choose(
+        self,
+        contender: Contender,
+        pool: Pool,
+        errors_px: NDArray[Any],
+        budget: int,
+        already: int,
+    ) -> Rows:
+        strategy = contender.strategy
+        if strategy == ORACLE:
+            pool = replace(pool, scores={"confidence": errors_px.astype(np.float32)}, trust=1.0)
+            strategy = "balanced_herding"
+        lacking = lacking_scores(strategy, pool.scores)
+        if lacking:
+            raise SettingsError(
+                f"The strategy {strategy} needs the scores {', '.join(lacking)}, which the U-Net "
+                f"does not give; it gives {', '.join(pool.scores)}. Leave it out."
+            )
+        rng = np.random.default_rng([self._seed, already])
+        picks = select(pool, strategy=strategy, budget=budget, limits=contender.limits, rng=rng)
+        return picks.rows
+
+    def _errors_px(self, poses_px: NDArray[Any], rows: Rows) -> NDArray[Any]:
+        archive = self._archive
+        in_original = (poses_px + 0.5) / archive.scale[rows, None, None] - 0.5
+        return point_errors_px(in_original, archive.points_px[rows])
+
+    def _tested(
+        self, contender: Contender, budget: int, model: UNetModel, picked: Rows, trust: float
+    ) -> dict[str, Any]:
+        test, archive = self.split.test, self._archive
+        parts = [test[low : low + _BATCH] for low in range(0, len(test), _BATCH)]
+        poses = np.concatenate([model.predict(archive.images[p], _BATCH).poses for p in parts])
+        error = model_error(
+            self._errors_px(poses[:, 0, :, :2], test),
+            self._individual[test],
+            self._lengths_px[test],
+            pck_share=self._conditions.pck_share,
+        )
+        return {
+            "seed": self._seed,
+            "strategy": contender.spelled,
+            "budget": budget,
+            "rounds": self._conditions.rounds,
+            "labels": len(picked),
+            "individuals": len(np.unique(self._individual[picked])),
+            "trust": round(trust, 3),
+            **{name: round(value, 4) for name, value in asdict(error).items()},
+            "base_individuals": list(self.split.base_individuals),
+            "test_sessions": list(self.split.test_sessions),
+        }
+
+
+def trials(
+    contenders: tuple[Contender, ...], budgets: tuple[int, ...]
+) -> Iterator[tuple[Contender, int]]:
+    """What one seed runs: the base, every contender at every budget, the whole pool."""
+    yield Contender.read(BASE), 0
+    for budget in budgets:
+        for contender in contenders:
+            yield contender, budget
+    yield Contender.read(WHOLE_POOL), 0
+
+
+def _shares(budget: int, rounds: int) -> list[int]:
+    """A budget in rounds as equal as can be."""
+    return [n for r in range(rounds) if (n := budget * (r + 1) // rounds - budget * r // rounds)]
+
+
+def _hog(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from alwatch.embedders.hog import HogEmbedder
+
+    return HogEmbedder().embed(images)
