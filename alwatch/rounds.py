@@ -21,7 +21,7 @@ from alwatch.scored import doubts, pool_scores, proved_trust
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
 from alwatch.strategies.pool import Limits, Pool
-from alwatch.strategies.registry import STRATEGIES, fault_of, lacking_scores, select
+from alwatch.strategies.registry import fault_of, lacking_scores, select
 
 if TYPE_CHECKING:
     from alwatch.records import FloatArray, ImageArray, IntArray
@@ -123,11 +123,7 @@ def make_queue(
             "limits": asdict(limits),
             "pool_frames": len(pool.video),
             "taken_frames": len(pool.taken_video),
-            "pool_digest": _digest(
-                pool,
-                [hashes[video_id] for video_id in by_content],
-                STRATEGIES[strategy].needs,
-            ),
+            "pool_digest": _digest(pool, [hashes[video_id] for video_id in by_content]),
         },
         now=now,
     )
@@ -246,7 +242,7 @@ def _pool(frames: PooledFrames, marked: PooledFrames, number: dict[int, int]) ->
     )
 
 
-def _digest(pool: Pool, hashes: list[str], needs: tuple[str, ...]) -> str:
+def _digest(pool: Pool, hashes: list[str]) -> str:
     """A sha256 of everything the choice was made from, equal on every machine."""
     digest = hashlib.sha256()
     for videos, frame_indices, vectors in (
@@ -257,6 +253,6 @@ def _digest(pool: Pool, hashes: list[str], needs: tuple[str, ...]) -> str:
             digest.update(hashes[video].encode())
             digest.update(np.ascontiguousarray(frame_indices[videos == video]).tobytes())
         digest.update(np.ascontiguousarray(vectors).tobytes())
-    for name in needs:
-        digest.update(np.ascontiguousarray(pool.scores[name], "<f4").tobytes())
+    for name in sorted(pool.scores):
+        digest.update(name.encode() + np.ascontiguousarray(pool.scores[name], "<f4").tobytes())
     return digest.hexdigest()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,8 +21,8 @@ from alwatch.app import App
 from alwatch.errors import NothingToDoError, PoseModelError, SettingsError, VideoError
 from alwatch.pose_models.sidecar import ExportedSource
 from alwatch.protocols import SnapshotSource
-from alwatch.records import LabelledFrame, LabelledPoint, LocatedSnapshot
-from alwatch.scored import ranked_frames, snapshots_on_seasons
+from alwatch.records import FrameScores, LabelledFrame, LabelledPoint, LocatedSnapshot
+from alwatch.scored import pool_scores, proved_trust, ranked_frames, snapshots_on_seasons
 from alwatch.scoring import CurrentPoseModel
 from alwatch.service import Backfill, score_now
 from alwatch.sheet import draw_score_sheet
@@ -373,6 +374,59 @@ def test_the_openfield_project_is_scored_end_to_end(data_dir: Path, tmp_path: Pa
     sure = (scores.signals["confidence"] > 0.6) & (truth[..., 2] > 0.9)
     assert sure.sum() >= 5
     assert np.median(distance_px[sure]) < 10
+
+
+@pytest.mark.parametrize("strategy", ["mpe", "uncertainty_herding", "balanced_herding"])
+def test_a_queue_may_be_chosen_by_what_the_model_says(app: App, strategy: str) -> None:
+    score_now(app, Recorder())
+    queue = app.make_queue("2024", budget=4, strategy=strategy)
+    assert len(queue.frames) == 4
+    assert queue.manifest["trust"] == 0.0  # nobody has labelled anything yet
+
+
+def test_a_strategy_without_its_scores_says_what_to_do(app: App) -> None:
+    with pytest.raises(NothingToDoError, match=r"chooses by mpe.*let `alwatch score` work first"):
+        app.make_queue("2024", budget=4, strategy="mpe")
+    assert app.store.queues.summaries() == []
+
+
+def test_the_pool_is_scored_frame_by_frame_and_unscored_frames_are_unknown(app: App) -> None:
+    score_now(app, Recorder())
+    snapshot = app.store.scores.current().snapshot
+    assert snapshot is not None
+    scores = app.store.scores.of_video(1, snapshot, ["confidence"])
+    assert scores is not None
+    wanted = pool_scores(app.store, snapshot, np.array([1, 1, 1, 99]), np.array([5, 6, 45, 0]))[
+        "confidence"
+    ]
+    unsure = 1 - scores.signals["confidence"].min(axis=1)  # a quarter of two bodyparts is one
+    np.testing.assert_allclose(wanted, [unsure[1], np.nan, unsure[9], np.nan], rtol=1e-6)
+
+
+def test_doubt_is_trusted_by_the_labels_that_came_after_the_snapshot(app: App) -> None:
+    """The model is off by as many pixels as it lacks confidence, and puts all at (10, 20)."""
+    model = app.current_pose_model()
+    assert model is not None
+    snapshot = model.look()
+    assert snapshot is not None
+    labels = []
+    while claim := app.store.scores.claim(snapshot, app.clock()):
+        n = len(claim.frame_indices)
+        doubt = np.linspace(0.1, 0.9, n, dtype=np.float32)
+        pose = np.tile(np.array([10, 20, 0.5], np.float32), (n, 1, 2, 1))
+        signals = {"confidence": np.stack([1 - doubt, np.ones(n)], 1).astype("f4"), "pose": pose}
+        scored = FrameScores(claim.frame_indices, signals)
+        app.store.scores.finish(claim, snapshot, scored, elapsed_s=1.0, now=app.clock())
+        for frame, off in zip(claim.frame_indices.tolist(), doubt.tolist(), strict=True):
+            point = LabelledPoint("", "red", 10 + 50 * off, 20.0)
+            label = LabelledFrame(Path("/p"), "a", frame, Path("/p/l.csv"), (point,))
+            labels.append((claim.video_id, label))
+    before = app.clock() - timedelta(days=1)
+    app.store.queues.set_labels("deeplabcut", Path("/old"), labels, before)
+    assert proved_trust(app.store, snapshot) == 0.0  # it may have been trained on these
+    app.store.queues.set_labels("deeplabcut", Path("/new"), labels, app.clock())
+    # In the same order, and 20 frames prove half of it.
+    assert proved_trust(app.store, snapshot) == pytest.approx(0.5)
 
 
 def test_a_sheet_of_score_maps_can_be_drawn(app: App, tmp_path: Path) -> None:

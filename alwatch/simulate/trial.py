@@ -34,6 +34,9 @@ WHOLE_POOL = "whole pool"
 ORACLE = "oracle"
 """Herding by the true error, which only an experiment knows: how much there is to win."""
 
+SCORES = ("mpe", "mpe_softmax", "confidence", "presence")
+"""What the U-Net says of a frame, for a strategy to choose by."""
+
 _BATCH = 64
 
 
@@ -103,6 +106,12 @@ class Contender:
         fault = fault_of(name)
         if fault is not None:
             raise SettingsError(fault)
+        lacking = lacking_scores(name, SCORES)
+        if lacking:
+            raise SettingsError(
+                f"The strategy {name} needs the scores {', '.join(lacking)}, which the U-Net does "
+                f"not give; it gives {', '.join(SCORES)}. Leave it out."
+            )
         limits: dict[str, float] = {}
         known = {key: type(value) for key, value in asdict(Limits()).items()}
         for part in filter(None, rest.split("+")):
@@ -251,12 +260,6 @@ class Bench:
         if strategy == ORACLE:
             pool = replace(pool, scores={"confidence": errors_px.astype(np.float32)}, trust=1.0)
             strategy = "balanced_herding"
-        lacking = lacking_scores(strategy, pool.scores)
-        if lacking:
-            raise SettingsError(
-                f"The strategy {strategy} needs the scores {', '.join(lacking)}, which the U-Net "
-                f"does not give; it gives {', '.join(pool.scores)}. Leave it out."
-            )
         rng = np.random.default_rng([self._seed, already])
         picks = select(pool, strategy=strategy, budget=budget, limits=contender.limits, rng=rng)
         return picks.rows

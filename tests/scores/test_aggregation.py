@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alwatch.scores.aggregation import aggregate
+from alwatch.scores.aggregation import aggregate, doubts_per_bodypart, frame_scores, trust
 
 VALUES = np.array([[0.1, 0.9, 0.5, 0.3, 0.7], [0.2, np.nan, np.nan, np.nan, np.nan]])
 
@@ -33,3 +33,29 @@ def test_no_frames_give_no_values() -> None:
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(ValueError, match="top_quarter, max or mean"):
         aggregate(VALUES, "median")  # type: ignore[arg-type]
+
+
+def test_doubt_is_what_is_missing_to_certainty_and_an_absent_bodypart_has_no_entropy() -> None:
+    signals = {
+        "confidence": np.array([[0.75, 1.0]], np.float32),
+        "mpe": np.array([[0.0, 0.5]], np.float32),
+        "absent": np.array([[1.0, 0.0]], np.float32),
+        "learned_loss": np.array([2.0], np.float32),
+        "presence": np.array([0.5], np.float32),
+    }
+    np.testing.assert_array_equal(doubts_per_bodypart(signals, "confidence"), [[0.25, 0.0]])
+    np.testing.assert_array_equal(doubts_per_bodypart(signals, "mpe"), [[np.nan, 0.5]])
+    scores = {name: values.tolist() for name, values in frame_scores(signals).items()}
+    assert scores == {"mpe": [0.5], "confidence": [0.25], "learned_loss": [2.0], "presence": [0.5]}
+
+
+def test_trust_is_the_rank_correlation_shrunk_by_how_few_frames_prove_it() -> None:
+    error_px = np.arange(20.0)
+    assert trust(error_px**2, error_px) == pytest.approx(0.5)  # 1 * 20 / 40
+    assert trust(-error_px, error_px) == 0
+    assert trust(np.arange(1000.0), np.arange(1000.0)) == 0.7
+    assert trust(np.array([1.0, 2.0]), np.array([1.0, 2.0])) == 0
+    assert trust(np.ones(9), np.arange(9.0)) == 0
+    known = np.array([0.0, 1, np.nan, 2])
+    # Three known pairs in the same order: 1 * 3 / 23.
+    assert trust(known, np.array([5.0, 6, 7, 8])) == pytest.approx(3 / 23)

@@ -1,0 +1,259 @@
+"""Experiments from the command's options to the report, on a drawn archive."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alwatch.errors import AlwatchError, SettingsError
+from alwatch.simulate.archive import LabelledArchive, read_archive
+from alwatch.simulate.command import read_plan, run_simulation
+from alwatch.simulate.report import summarise
+from alwatch.simulate.trial import ORACLE, Bench, Conditions, Contender, trials
+from alwatch.strategies.pool import Limits
+from tests.simulate.archives import draw_project
+
+COLOURS = {
+    "day1_a": (200, 60, 60),
+    "day1_b": (60, 200, 60),
+    "day2_a": (60, 60, 200),
+    "day2_b": (200, 200, 60),
+    "day3_a": (60, 200, 200),
+    "day3_b": (200, 60, 200),
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_project(tmp_path_factory.mktemp("project"), COLOURS, n_frames=30)
+
+
+@pytest.fixture(scope="module")
+def archive(config: Path) -> LabelledArchive:
+    return read_archive(config, size_px=(48, 48))
+
+
+def options(config: Path, out: Path, **more: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "project": config, "out": out, "strategies": "stride,minmax", "baseline": "stride",
+        "budgets": (4, 8), "seeds": 2, "rounds": 1, "individual": "(.*)", "session": "^(.*)_",
+        "test_sessions": 1, "test_frames": 40, "base_individuals": 1, "base_frames": 6,
+        "features": "pose", "reference": None, "error": "mean_px", "size_px": 48, "steps": 12,
+        "width": 4, "jobs": 1,
+    }  # fmt: skip
+    return given | more
+
+
+def run(config: Path, out: Path, **more: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    summary = run_simulation(options(config, out, **more), on_row=rows.append)
+    return rows, summary.as_dict()
+
+
+def without_order(rows: list[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps(row) for row in rows)
+
+
+def test_the_same_plan_gives_the_same_figures_on_one_process_or_two(
+    config: Path, tmp_path: Path
+) -> None:
+    one, summary = run(config, tmp_path / "one")
+    two, again = run(config, tmp_path / "two", jobs=2)
+    assert without_order(one) == without_order(two)
+    assert summary == again
+    # 2 seeds x (base, 2 strategies x 2 budgets, whole pool)
+    assert len(one) == 12
+    assert {(row["strategy"], row["labels"]) for row in one} == {
+        ("base", 0), ("stride", 4), ("stride", 8), ("minmax", 4), ("minmax", 8),
+        ("whole pool", 90),
+    }  # fmt: skip
+
+
+def test_what_has_been_run_is_not_run_again(config: Path, tmp_path: Path) -> None:
+    first, _ = run(config, tmp_path, seeds=1)
+    again, _ = run(config, tmp_path, seeds=1)
+    assert (len(first), again) == (6, [])
+    more, summary = run(config, tmp_path, seeds=1, strategies="stride,minmax,random")
+    assert {row["strategy"] for row in more} == {"random"}
+    assert {curve["strategy"] for curve in summary["curves"]} == {"stride", "minmax", "random"}
+
+
+def test_experiments_under_other_conditions_are_not_mixed(config: Path, tmp_path: Path) -> None:
+    run(config, tmp_path, seeds=1)
+    with pytest.raises(SettingsError, match="under other conditions"):
+        run(config, tmp_path, seeds=1, steps=13)
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(config: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "alwatch", "simulate", str(config), "--out", str(tmp_path / "out"),
+        "--strategies", "stride,minmax", "--budgets", "4,8", "--seeds", "2", "--session", "^(.*)_",
+        "--test-frames", "40", "--base-frames", "6", "--size", "48", "--steps", "12", "--width",
+        "4", "--jobs", "1", "--json",
+    ]  # fmt: skip
+    trials_folder = tmp_path / "out/trials"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        until_s = time.monotonic() + 60
+        while len(list(trials_folder.glob("*.json"))) < 3 and time.monotonic() < until_s:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    kept = {path: path.read_bytes() for path in trials_folder.glob("*.json")}
+    assert 3 <= len(kept) < 12
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stderr.count("seed ") == 12 - len(kept)
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    uninterrupted, summary = run(config, tmp_path / "whole")
+    assert len(uninterrupted) == 12
+    assert json.loads(ran.stdout) == summary
+
+
+def test_the_report_is_written_for_people_and_for_scripts(config: Path, tmp_path: Path) -> None:
+    _, summary = run(config, tmp_path)
+    lines = (tmp_path / "experiments.csv").read_text().splitlines()
+    assert len(lines) == 13
+    assert lines[0].startswith("asked,seed,strategy,budget,rounds,labels,individuals,")
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert "minmax" in page
+    assert (tmp_path / "curves.svg").read_text().count("<polyline") == 2
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"strategies": "stride,minimax"}, "did you mean minmax"),
+        ({"strategies": "minmax"}, "--baseline is stride, which is not among"),
+        ({"size_px": 50}, "--size is 50; it must be a multiple of 16"),
+        ({"reference": "head,nose"}, "--reference is 'head,nose'; it must be two of head, tail"),
+        ({"strategies": "stride,minmax@gap=3"}, "has the limit 'gap=3'; limits are"),
+        ({"strategies": "stride,minmax@audit_share=3"}, "audit_share must lie between 0 and 1"),
+        ({"strategies": "stride,novelty"}, "novelty needs the scores novelty"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_trained(
+    config: Path, tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_plan(options(config, tmp_path, **wrong))
+
+
+def test_a_plan_that_does_not_fit_the_data_is_refused_in_one_line(
+    config: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="3 sessions were to be held out, but there are 3"):
+        run(config, tmp_path, test_sessions=3)
+
+
+def test_a_process_that_dies_is_told_and_what_has_ended_is_kept(
+    config: Path, tmp_path: Path
+) -> None:
+    def kill(row: dict[str, Any]) -> None:
+        for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+
+    with pytest.raises(AlwatchError, match="ended with status -9"):
+        run_simulation(options(config, tmp_path, seeds=1), on_row=kill)
+    assert list((tmp_path / "trials").glob("*.json"))
+
+
+def test_limits_are_spelled_after_the_name() -> None:
+    contender = Contender.read("minmax@per_video_max=3+min_gap_s=0.5")
+    assert contender.strategy == "minmax"
+    assert contender.limits == Limits(per_video_max=3, min_gap_s=0.5)
+
+
+CONDITIONS = Conditions(
+    size_px=(48, 48), steps=80, batch_size=16, width=6, base_frames=20, base_individuals=1,
+    test_sessions=1, test_frames=60, rounds=1, features="pose", reference=("head", "tail"),
+    pck_share=0.1, individual="(.*)", session="^(.*)_",
+)  # fmt: skip
+
+
+def test_labels_teach_and_all_labels_teach_most(archive: LabelledArchive) -> None:
+    """The learning curve falls, from the base over a budget to the whole pool."""
+    bench = Bench(archive, CONDITIONS, seed=0)
+    base, budget, whole = (
+        bench.run(Contender.read(name), n)["mean_px"]
+        for name, n in (("base", 0), ("stride", 20), ("whole pool", 0))
+    )
+    assert whole < base
+    assert budget < base
+
+
+def test_every_round_looks_at_the_model_of_the_round_before(archive: LabelledArchive) -> None:
+    from dataclasses import replace
+
+    bench = Bench(archive, replace(CONDITIONS, rounds=3, steps=20), seed=1)
+    row = bench.run(Contender.read("confidence"), 10)
+    assert (row["labels"], row["rounds"]) == (10, 3)
+    once = Bench(archive, replace(CONDITIONS, rounds=1, steps=20), seed=1)
+    assert once.run(Contender.read("confidence"), 10)["mean_px"] != row["mean_px"]
+
+
+def test_the_oracle_chooses_frames_that_the_model_is_wrong_on(archive: LabelledArchive) -> None:
+    bench = Bench(archive, CONDITIONS, seed=0)
+    _, errors_px = bench._scored(bench._base)
+    pool = bench._pool(bench.split.pool[:0], *([{}, 0.0]))
+    chosen = {
+        name: errors_px[bench._choose(Contender.read(name), pool, errors_px, 8, 0)].mean()
+        for name in (ORACLE, "random")
+    }
+    assert chosen[ORACLE] > chosen["random"]
+
+
+def test_a_seed_runs_the_base_every_contender_at_every_budget_and_the_whole_pool() -> None:
+    contenders = (Contender.read("stride"), Contender.read("minmax"))
+    assert [(c.spelled, n) for c, n in trials(contenders, (5, 10))] == [
+        ("base", 0), ("stride", 5), ("minmax", 5), ("stride", 10), ("minmax", 10),
+        ("whole pool", 0),
+    ]  # fmt: skip
+
+
+def rows_of(curves: dict[str, list[list[float]]], budgets: list[int]) -> list[dict[str, Any]]:
+    """Rows with the errors of each strategy, seed by seed."""
+    made = []
+    for strategy, seeds in curves.items():
+        for seed, errors in enumerate(seeds):
+            for budget, error in zip(budgets, errors, strict=True):
+                made.append({"seed": seed, "strategy": strategy, "asked": budget, "mean_px": error,
+                             "individuals": 2, "worst_individual_px": error + 1})  # fmt: skip
+    for seed in range(2):
+        for name, error in (("base", 10.0), ("whole pool", 0.0)):
+            made.append({"seed": seed, "strategy": name, "asked": 0, "mean_px": error,
+                         "individuals": 0, "worst_individual_px": error})  # fmt: skip
+    return made
+
+
+def test_the_summary_is_that_of_a_worked_example() -> None:
+    rows = rows_of(
+        {"stride": [[8, 4, 2], [6, 4, 2]], "clever": [[4, 2, 1], [4, 2, 1]]}, [10, 100, 1000]
+    )
+    summary = summarise(rows, baseline="stride", error="mean_px")
+    clever, stride = summary.curves  # the lower area first
+    assert (clever.strategy, stride.strategy) == ("clever", "stride")
+    assert stride.mean == (7.0, 4.0, 2.0)
+    assert stride.standard_error[0] == pytest.approx(1.0)  # 8 and 6: sd sqrt 2 over sqrt 2
+    assert stride.area == pytest.approx((5.5 + 3) / 2)
+    assert clever.difference is not None
+    assert clever.difference.mean == pytest.approx((3 + 1.5) / 2 - (5.5 + 3) / 2)
+    assert clever.labels_ratio == pytest.approx(0.1)  # stride's 4 px at 100, clever's at 10
+    assert clever.labels_to_reach == pytest.approx(1000)  # 90 % of the way from 10 to 0 is 1
+    assert stride.labels_to_reach == np.inf
+
+
+def test_a_seed_that_lacks_an_experiment_is_left_out() -> None:
+    rows = rows_of({"stride": [[8, 4], [6, 4]]}, [10, 100])
+    del rows[0]
+    assert summarise(rows, baseline="stride", error="mean_px").seeds == (1,)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alwatch.errors import SettingsError
+from alwatch.simulate.splits import Split, draw_split
+
+# Six animals, two to a session, with 10 to 60 frames.
+SIZES = (10, 20, 30, 40, 50, 60)
+INDIVIDUAL = np.repeat(np.arange(6), SIZES)
+SESSION = INDIVIDUAL // 2
+
+
+def split(seed: int, **more: int) -> Split:
+    rules = {"n_base": 8, "base_individuals": 1, "test_sessions": 1, "n_test": 12} | more
+    return draw_split(INDIVIDUAL, SESSION, **rules, rng=np.random.default_rng(seed))
+
+
+@given(st.integers(0, 1000), st.integers(1, 2), st.integers(1, 2))
+def test_no_animal_of_the_test_is_labelled_or_queued(
+    seed: int, test_sessions: int, base_individuals: int
+) -> None:
+    if test_sessions == 2 and base_individuals == 2:
+        return  # leaves no pool
+    drawn = split(seed, test_sessions=test_sessions, base_individuals=base_individuals)
+    parts = [set(INDIVIDUAL[rows].tolist()) for rows in (drawn.base, drawn.pool, drawn.test)]
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+    assert not set(SESSION[drawn.test].tolist()) & set(SESSION[drawn.pool].tolist())
+    assert parts[0] == set(drawn.base_individuals)
+
+
+def test_the_pool_is_every_frame_of_the_animals_that_are_left() -> None:
+    drawn = split(3)
+    animals = set(INDIVIDUAL[drawn.pool].tolist())
+    assert len(drawn.pool) == sum(SIZES[animal] for animal in animals)
+
+
+def test_base_and_test_are_evenly_spaced() -> None:
+    drawn = split(3, n_base=5)
+    assert set(np.diff(drawn.base)) <= {
+        len(np.flatnonzero(drawn.base_individuals[0] == INDIVIDUAL)) // 5
+    }
+    assert len(drawn.test) == 12
+
+
+def test_another_seed_draws_another_split_and_the_same_the_same() -> None:
+    assert len({(split(s).base_individuals, split(s).test_sessions) for s in range(20)}) > 5
+    assert split(4).pool.tolist() == split(4).pool.tolist()
+
+
+def test_fewer_frames_than_asked_for_are_all_taken() -> None:
+    assert len(split(0, n_test=10_000).test) in {30, 70, 110}
+
+
+def test_too_few_sessions_or_animals_are_refused_with_their_number() -> None:
+    with pytest.raises(SettingsError, match="3 sessions were to be held out, but there are 3"):
+        split(0, test_sessions=3)
+    with pytest.raises(SettingsError, match=r"4 individuals were to be labelled.*there are 4"):
+        split(0, base_individuals=4)
