@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import SettingsError
+from alwatch.pose_models.prediction import Prediction
 from alwatch.pose_models.signals import feature_vectors, signals_of
 from alwatch.pose_models.unet import UNetModel, train_unet
 from alwatch.scores.aggregation import frame_scores
@@ -38,6 +40,7 @@ SCORES = ("mpe", "mpe_softmax", "confidence", "presence")
 """What the U-Net says of a frame, for a strategy to choose by."""
 
 _BATCH = 64
+_FRAMES_A_SECOND = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,7 @@ class Bench:
         )
         self._base = self._train(self.split.base)
         self._vectors: NDArray[np.float32] | None = None
+        self._base_vectors: NDArray[np.float32]
         self._base_scored: tuple[dict[str, NDArray[np.float32]], NDArray[Any]] | None = None
 
     def run(self, contender: Contender, budget: int) -> dict[str, Any]:
@@ -214,36 +218,44 @@ class Bench:
         archive, rows = self._archive, self.split.pool
         signals: list[dict[str, NDArray[np.float32]]] = []
         vectors = []
-        for low in range(0, len(rows), _BATCH):
-            images = archive.images[rows[low : low + _BATCH]]
-            prediction = model.predict(images, _BATCH)
+        for part in _batches(rows):
+            prediction = model.predict(archive.images[part], _BATCH)
             signals.append(signals_of(prediction))
-            if self._vectors is None and self._conditions.features == "pose":
-                vectors.append(feature_vectors(prediction, self._conditions.size_px))
-            elif self._vectors is None:
-                vectors.append(_hog(images))
+            if self._vectors is None:
+                vectors.append(self._vectors_of(archive.images[part], prediction))
         if self._vectors is None:
-            self._vectors = np.concatenate([part for part in vectors if part is not None])
+            self._vectors = np.concatenate(vectors)
+            base = archive.images[self.split.base]
+            self._base_vectors = self._vectors_of(base, model.predict(base, _BATCH))
         together = {name: np.concatenate([part[name] for part in signals]) for name in signals[0]}
         errors_px = self._errors_px(together["pose"][:, 0, :, :2], rows)
-        known = np.isfinite(errors_px).any(axis=1)
-        means = np.where(known, np.nansum(errors_px, 1) / np.isfinite(errors_px).sum(1).clip(1), 0)
+        known = np.isfinite(errors_px)
+        means = np.where(known, errors_px, 0).sum(axis=1) / known.sum(axis=1).clip(1)
         return frame_scores(together), means
 
+    def _vectors_of(self, images: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float32]:
+        """Vectors of frames; those of the base model's backbone stay the same in every round."""
+        if self._conditions.features == "hog":
+            return HogEmbedder().embed(images)
+        vectors = feature_vectors(prediction, self._conditions.size_px)
+        assert vectors is not None
+        return vectors
+
     def _pool(self, picked: Rows, scores: Mapping[str, NDArray[np.float32]], trust: float) -> Pool:
-        archive, rows = self._archive, self.split.pool
+        archive, rows, base = self._archive, self.split.pool, self.split.base
         assert self._vectors is not None
         taken = np.flatnonzero(np.isin(rows, picked))
-        time_s = archive.frame.astype(np.float64) / 30.0
+        labelled = np.concatenate([base, rows[taken]])
+        time_s = archive.frame.astype(np.float64) / _FRAMES_A_SECOND
         return Pool(
             vectors=self._vectors,
             video=archive.video[rows],
             frame=archive.frame[rows],
             time_s=time_s[rows],
-            taken_vectors=self._vectors[taken],
-            taken_video=archive.video[rows[taken]],
-            taken_frame=archive.frame[rows[taken]],
-            taken_time_s=time_s[rows[taken]],
+            taken_vectors=np.concatenate([self._base_vectors, self._vectors[taken]]),
+            taken_video=archive.video[labelled],
+            taken_frame=archive.frame[labelled],
+            taken_time_s=time_s[labelled],
             scores=scores,
             trust=trust,
         )
@@ -273,8 +285,9 @@ class Bench:
         self, contender: Contender, budget: int, model: UNetModel, picked: Rows, trust: float
     ) -> dict[str, Any]:
         test, archive = self.split.test, self._archive
-        parts = [test[low : low + _BATCH] for low in range(0, len(test), _BATCH)]
-        poses = np.concatenate([model.predict(archive.images[p], _BATCH).poses for p in parts])
+        poses = np.concatenate(
+            [model.predict(archive.images[part], _BATCH).poses for part in _batches(test)]
+        )
         error = model_error(
             self._errors_px(poses[:, 0, :, :2], test),
             self._individual[test],
@@ -311,7 +324,6 @@ def _shares(budget: int, rounds: int) -> list[int]:
     return [n for r in range(rounds) if (n := budget * (r + 1) // rounds - budget * r // rounds)]
 
 
-def _hog(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    from alwatch.embedders.hog import HogEmbedder
-
-    return HogEmbedder().embed(images)
+def _batches(rows: Rows) -> Iterator[Rows]:
+    for low in range(0, len(rows), _BATCH):
+        yield rows[low : low + _BATCH]
