@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from alwatch.scores.distances import nearest_distance
 from alwatch.scores.farthest import FarthestFirst
+from alwatch.strategies.candidates import nearest_to_mean
 from alwatch.strategies.selection import Selection
-
-_CHUNK = 2048
 
 
 def fill(selection: Selection, rng: np.random.Generator) -> None:
@@ -26,7 +24,7 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
         return
     n = len(selection.open_mask)
     if len(selection.known_vectors()) == 0:
-        row, distance = _nearest_to_mean(selection)
+        row, distance = nearest_to_mean(selection, selection.open_rows())
         selection.take(
             row, distance, f"{distance:.2f} from the mean of all frames; none is labelled yet"
         )
@@ -41,13 +39,3 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
                 row, distance, f"{distance:.2f} from the nearest labelled or queued frame"
             )
             farthest_first.add(selection.vectors(np.array([row]))[0])
-
-
-def _nearest_to_mean(selection: Selection) -> tuple[int, float]:
-    rows = selection.open_rows()
-    parts = [rows[low : low + _CHUNK] for low in range(0, len(rows), _CHUNK)]
-    total = sum(selection.vectors(part).sum(axis=0, dtype=np.float64) for part in parts)
-    mean = (np.asarray(total) / len(rows)).astype(np.float32)[None]
-    distances = np.concatenate([nearest_distance(selection.vectors(p), mean) for p in parts])
-    nearest = int(distances.argmin())
-    return int(rows[nearest]), float(distances[nearest])
