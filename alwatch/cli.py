@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -345,18 +346,21 @@ def reindex(context: click.Context) -> None:
 # --- experiments -------------------------------------------------------------------------------
 
 
-class _Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers >= 1, as 10,20,40."""
+class _Budgets(click.ParamType[tuple[str, ...]]):
+    """Numbers of labels or shares of the pool, rising: 10,20,40 or 2%,5%,10%."""
 
-    name = "numbers"
+    name = "budgets"
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        parts = value.split(",")
-        if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r} is no list of whole numbers >= 1 such as 10,20,40.", param, ctx)
-        return tuple(sorted({int(part) for part in parts}))
+    ) -> tuple[str, ...]:
+        parts = [part.strip() for part in value.split(",")]
+        is_share = all(re.fullmatch(r"\d+(\.\d+)?%", part) for part in parts)
+        is_number = all(re.fullmatch(r"\d+", part) for part in parts)
+        sizes = [float(part.rstrip("%")) for part in parts] if is_share or is_number else [0.0]
+        if min(sizes) <= 0 or (is_share and max(sizes) > 100) or len(set(sizes)) < len(sizes):
+            self.fail(f"{value!r} is no list such as 10,20,40 or 2%,5%,10%.", param, ctx)
+        return tuple(sorted(parts, key=lambda part: float(part.rstrip("%"))))
 
 
 @alwatch.command()
@@ -384,11 +388,11 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 )
 @click.option(
     "--budgets",
-    type=_Numbers(),
+    type=_Budgets(),
     default="10,20,40,80",
     show_default=True,
-    metavar="NUMBERS",
-    help="Numbers of labels.",
+    metavar="BUDGETS",
+    help="Numbers of labels, or shares of the pool: 2%,5%,10%.",
 )
 @click.option(
     "--seeds",
@@ -490,7 +494,7 @@ def simulate(as_json: bool, **options: Any) -> None:
     if as_json:
         _print_json(summary.as_dict())
         return
-    _print_table(summary.table(), ["strategy", *map(str, summary.curves[0].budgets), *_CURVE])
+    _print_table(summary.table(), ["strategy", *summary.curves[0].budgets, *_CURVE])
     click.echo(f"See {shown(options['out'] / 'report.html')}.")
 
 

@@ -34,7 +34,10 @@ class Curve:
     Parameters
     ----------
     strategy : str
-    budgets : tuple of int
+    budgets : tuple of str
+        As they were asked for.
+    labels : tuple of float
+        How many that was, averaged over the seeds.
     mean, standard_error : tuple of float
         Of the error at each budget, over the seeds.
     area : float
@@ -54,7 +57,8 @@ class Curve:
     """
 
     strategy: str
-    budgets: tuple[int, ...]
+    budgets: tuple[str, ...]
+    labels: tuple[float, ...]
     mean: tuple[float, ...]
     standard_error: tuple[float, ...]
     area: float
@@ -86,7 +90,7 @@ class Summary:
         for curve in self.curves:
             difference, row = (
                 curve.difference,
-                dict(zip(map(str, curve.budgets), curve.mean, strict=True)),
+                dict(zip(curve.budgets, curve.mean, strict=True)),
             )
             rows.append(
                 {
@@ -120,35 +124,41 @@ def summarise(rows: Sequence[dict[str, Any]], *, baseline: str, error: str) -> S
         The column to compare: `mean_px`, `rmse_px`, `normalised` or `worst_individual_px`.
     """
     contenders = [n for n in dict.fromkeys(r["strategy"] for r in rows) if n not in _BOUNDS]
-    budgets = sorted({row["asked"] for row in rows if row["strategy"] not in _BOUNDS})
+    budgets = list(dict.fromkeys(r["asked"] for r in rows if r["strategy"] not in _BOUNDS))
     at = {(row["strategy"], row["asked"], row["seed"]): row for row in rows}
-    wanted = [(BASE, 0), (WHOLE_POOL, 0), *((c, b) for c in contenders for b in budgets)]
+    wanted = [(BASE, "0"), (WHOLE_POOL, "100%"), *((c, b) for c in contenders for b in budgets)]
     every_seed = sorted({row["seed"] for row in rows})
     seeds = [s for s in every_seed if all((name, b, s) in at for name, b in wanted)]
 
-    def values(name: str, budget: int, column: str = error) -> np.ndarray:
+    def values(name: str, budget: str, column: str = error) -> np.ndarray:
         return np.array([at[name, budget, seed][column] for seed in seeds], float)
 
-    base, whole = values(BASE, 0).mean(), values(WHOLE_POOL, 0).mean()
+    base, whole = values(BASE, "0").mean(), values(WHOLE_POOL, "100%").mean()
     of = {name: np.stack([values(name, b) for b in budgets], axis=1) for name in contenders}
+    labels = {
+        name: np.stack([values(name, b, "labels") for b in budgets], axis=1).clip(min=1)
+        for name in contenders
+    }
     areas = {
-        name: np.array([area_under_curve(budgets, curve) for curve in curves])
+        name: np.array([area_under_curve(x, y) for x, y in zip(labels[name], curves, strict=True)])
         for name, curves in of.items()
     }
     compared = differences(areas, baseline, np.random.default_rng(0)) if baseline in areas else {}
     middle = len(budgets) // 2
     curves = []
     for name in contenders:
-        mean = of[name].mean(axis=0)
+        mean, spent = of[name].mean(axis=0).tolist(), labels[name].mean(axis=0).tolist()
         ratio = None
         if baseline in of and name != baseline:
             target = float(of[baseline].mean(axis=0)[middle])
-            ratio = labels_needed(budgets, mean.tolist(), target) / budgets[middle]
+            at_middle = float(labels[baseline].mean(axis=0)[middle])
+            ratio = labels_needed(spent, mean, target) / at_middle
         curves.append(
             Curve(
                 strategy=name,
                 budgets=tuple(budgets),
-                mean=tuple(mean.tolist()),
+                labels=tuple(spent),
+                mean=tuple(mean),
                 standard_error=tuple(
                     (of[name].std(axis=0, ddof=1) / len(seeds) ** 0.5).tolist()
                     if len(seeds) > 1
@@ -156,7 +166,7 @@ def summarise(rows: Sequence[dict[str, Any]], *, baseline: str, error: str) -> S
                 ),
                 area=float(areas[name].mean()),
                 labels_to_reach=labels_needed(
-                    budgets, mean.tolist(), float(base + _REACH_SHARE * (whole - base))
+                    spent, mean, float(base + _REACH_SHARE * (whole - base))
                 ),
                 labels_ratio=ratio,
                 individuals=float(values(name, budgets[-1], "individuals").mean()),
@@ -219,17 +229,17 @@ def _finite(value: Any) -> Any:
 
 def _chart(summary: Summary) -> dict[str, Any]:
     """Where everything of the plot lies, in its own pixels."""
-    budgets = summary.curves[0].budgets
+    ticks = list(zip(summary.curves[0].labels, summary.curves[0].budgets, strict=True))
     heights = [h for c in summary.curves for m, e in zip(c.mean, c.standard_error, strict=True)
                for h in (m - e, m + e)]  # fmt: skip
     top = max([*heights, summary.base])
     low = min([*heights, summary.whole_pool])
     low, top = low - 0.05 * (top - low or 1), top + 0.05 * (top - low or 1)
-    logs = np.log(budgets)
-    span = (logs[-1] - logs[0]) or 1.0
+    every = np.log([n for curve in summary.curves for n in curve.labels])
+    first, span = every.min(), np.ptp(every) or 1.0
 
-    def x(budget: float) -> float:
-        share = (np.log(budget) - logs[0]) / span
+    def x(n_labels: float) -> float:
+        share = (np.log(n_labels) - first) / span
         return round(float(_LEFT + 12 + share * (_WIDTH - _LEFT - _RIGHT - 24)), 1)
 
     def y(error: float) -> float:
@@ -237,10 +247,10 @@ def _chart(summary: Summary) -> dict[str, Any]:
 
     lines = []
     for number, curve in enumerate(summary.curves):
-        points = [(x(b), y(m)) for b, m in zip(curve.budgets, curve.mean, strict=True)]
+        points = [(x(b), y(m)) for b, m in zip(curve.labels, curve.mean, strict=True)]
         errors = [
             (x(b), y(m - e), y(m + e))
-            for b, m, e in zip(curve.budgets, curve.mean, curve.standard_error, strict=True)
+            for b, m, e in zip(curve.labels, curve.mean, curve.standard_error, strict=True)
         ]
         lines.append(
             {
@@ -259,7 +269,7 @@ def _chart(summary: Summary) -> dict[str, Any]:
         "right": _WIDTH - _RIGHT,
         "bottom": _HEIGHT - _BOTTOM,
         "legend_x": _WIDTH - _RIGHT + 16,
-        "x_ticks": [(x(b), b) for b in budgets],
+        "x_ticks": [(x(n), asked) for n, asked in ticks],
         "y_ticks": [(y(v), f"{v:.3g}") for v in np.linspace(low, top, 6)[1:-1]],
         "bounds": [("base", y(summary.base)), ("whole pool", y(summary.whole_pool))],
         "lines": lines,

@@ -30,8 +30,8 @@ class Plan:
         The config.yaml of a DeepLabCut project.
     conditions : Conditions
     contenders : tuple of Contender
-    budgets : tuple of int
-        Numbers of labels.
+    budgets : tuple of str
+        Numbers of labels, or shares of the pool, rising: "10", "2.5%".
     seeds : tuple of int
         Each draws a split of its own.
     """
@@ -39,7 +39,7 @@ class Plan:
     config: Path
     conditions: Conditions
     contenders: tuple[Contender, ...]
-    budgets: tuple[int, ...]
+    budgets: tuple[str, ...]
     seeds: tuple[int, ...]
 
 
@@ -136,7 +136,7 @@ def _work(plan: Plan, shared: Path, folder: Path, seed: int, to_parent: Connecti
     try:
         bench = Bench(LabelledArchive.load(shared), plan.conditions, seed)
         for contender, budget in _missing(plan, folder, seed):
-            row = {"asked": budget, **bench.run(contender, budget)}
+            row = bench.run(contender, budget)
             path = _file(folder, seed, contender.spelled, budget)
             staged = path.with_suffix(f".{os.getpid()}.part")
             staged.write_text(json.dumps(row), encoding="utf-8")
@@ -146,19 +146,19 @@ def _work(plan: Plan, shared: Path, folder: Path, seed: int, to_parent: Connecti
         to_parent.send(error)
 
 
-def _missing(plan: Plan, folder: Path, seed: int) -> Iterator[tuple[Contender, int]]:
+def _missing(plan: Plan, folder: Path, seed: int) -> Iterator[tuple[Contender, str]]:
     for contender, budget in trials(plan.contenders, plan.budgets):
         if not _file(folder, seed, contender.spelled, budget).exists():
             yield contender, budget
 
 
-def _keys(plan: Plan) -> Iterator[tuple[int, str, int]]:
+def _keys(plan: Plan) -> Iterator[tuple[int, str, str]]:
     for seed in plan.seeds:
         for contender, budget in trials(plan.contenders, plan.budgets):
             yield seed, contender.spelled, budget
 
 
-def _kept(folder: Path, seed: int, spelled: str, budget: int) -> dict[str, Any] | None:
+def _kept(folder: Path, seed: int, spelled: str, budget: str) -> dict[str, Any] | None:
     try:
         row = json.loads(_file(folder, seed, spelled, budget).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -166,11 +166,9 @@ def _kept(folder: Path, seed: int, spelled: str, budget: int) -> dict[str, Any] 
     return dict(row)
 
 
-def _file(folder: Path, seed: int, spelled: str, budget: int) -> Path:
-    name = re.sub(r"[^\w.-]+", "-", spelled)
-    return (
-        folder / f"{name}-{hashlib.sha256(spelled.encode()).hexdigest()[:6]}-{budget}-{seed}.json"
-    )
+def _file(folder: Path, seed: int, spelled: str, budget: str) -> Path:
+    name = re.sub(r"[^\w.-]+", "-", f"{spelled}-{budget}")
+    return folder / f"{name}-{hashlib.sha256(spelled.encode()).hexdigest()[:6]}-{seed}.json"
 
 
 def _check_conditions(plan: Plan, folder: Path) -> None:

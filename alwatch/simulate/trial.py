@@ -175,13 +175,21 @@ class Bench:
         self._base_vectors: NDArray[np.float32]
         self._base_scored: tuple[dict[str, NDArray[np.float32]], NDArray[Any]] | None = None
 
-    def run(self, contender: Contender, budget: int) -> dict[str, Any]:
-        """Spend a budget by a contender; what came of it, as a flat row."""
+    def run(self, contender: Contender, asked: str) -> dict[str, Any]:
+        """Spend a budget by a contender; what came of it, as a flat row.
+
+        Parameters
+        ----------
+        contender : Contender
+        asked : str
+            The budget, as `n_labels` reads it; no matter for the base and the whole pool.
+        """
         if contender.strategy == BASE:
-            return self._tested(contender, 0, self._base, self.split.pool[:0], 0.0)
+            return self._tested(contender, asked, self._base, self.split.pool[:0], 0.0)
         if contender.strategy == WHOLE_POOL:
             model = self._train(np.concatenate([self.split.base, self.split.pool]))
-            return self._tested(contender, len(self.split.pool), model, self.split.pool, 0.0)
+            return self._tested(contender, asked, model, self.split.pool, 0.0)
+        budget = n_labels(asked, len(self.split.pool))
         model, picked, trust = self._base, self.split.pool[:0], 0.0
         for share in _shares(budget, self._conditions.rounds):
             scores, errors_px = self._scored(model)
@@ -190,7 +198,7 @@ class Bench:
             trust = measured_trust(scores["confidence"][chosen], errors_px[chosen])
             picked = np.concatenate([picked, self.split.pool[chosen]])
             model = self._train(np.concatenate([self.split.base, picked]))
-        return self._tested(contender, budget, model, picked, trust)
+        return self._tested(contender, asked, model, picked, trust)
 
     def _train(self, rows: Rows) -> UNetModel:
         archive, how = self._archive, self._conditions
@@ -282,7 +290,7 @@ class Bench:
         return point_errors_px(in_original, archive.points_px[rows])
 
     def _tested(
-        self, contender: Contender, budget: int, model: UNetModel, picked: Rows, trust: float
+        self, contender: Contender, asked: str, model: UNetModel, picked: Rows, trust: float
     ) -> dict[str, Any]:
         test, archive = self.split.test, self._archive
         poses = np.concatenate(
@@ -297,7 +305,7 @@ class Bench:
         return {
             "seed": self._seed,
             "strategy": contender.spelled,
-            "budget": budget,
+            "asked": asked,
             "rounds": self._conditions.rounds,
             "labels": len(picked),
             "individuals": len(np.unique(self._individual[picked])),
@@ -308,15 +316,22 @@ class Bench:
         }
 
 
+def n_labels(asked: str, n_pool: int) -> int:
+    """How many labels a budget such as "40" or "2.5%" is, of a pool of so many frames."""
+    if asked.endswith("%"):
+        return max(1, round(float(asked[:-1]) / 100 * n_pool))
+    return int(asked)
+
+
 def trials(
-    contenders: tuple[Contender, ...], budgets: tuple[int, ...]
-) -> Iterator[tuple[Contender, int]]:
+    contenders: tuple[Contender, ...], budgets: tuple[str, ...]
+) -> Iterator[tuple[Contender, str]]:
     """What one seed runs: the base, every contender at every budget, the whole pool."""
-    yield Contender.read(BASE), 0
+    yield Contender.read(BASE), "0"
     for budget in budgets:
         for contender in contenders:
             yield contender, budget
-    yield Contender.read(WHOLE_POOL), 0
+    yield Contender.read(WHOLE_POOL), "100%"
 
 
 def _shares(budget: int, rounds: int) -> list[int]:

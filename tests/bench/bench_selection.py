@@ -8,6 +8,9 @@ flies: six flies in three recordings, a label for every one of 11,199 frames. A 
 the start (60 frames), another recording is held out, and the pool is every frame of the flies
 that are left, 3 or 4 of them: as redundant as real video is.
 
+tail: the same flies, but long-tailed as archives are: of one fly 3,000 frames, of the others
+1,000, 300, 300, 100 and 100.
+
 bees: 204 labelled crops of 17 bees in 12 videos; a third of the videos is held out, three bees
 are labelled at the start. The pool has no redundancy: people chose its frames already.
 
@@ -37,16 +40,18 @@ STRATEGIES = (
     "balanced_herding@equal_share_max=1.3+outlier_share=0.03", "mpe", "mpe_softmax", "confidence",
     "oracle",
 )  # fmt: skip
+FLIES = {
+    "session": "^(.*)_[ab]$", "individual": "(.*)", "test_sessions": 1, "test_frames": 300,
+    "base_individuals": 1, "base_frames": 60, "size_px": 64, "steps": 300, "width": 12,
+    "reference": "head,abdomen", "budgets": ("10", "20", "40"),
+}  # fmt: skip
 RACES: dict[str, dict[str, Any]] = {
-    "flies": {
-        "session": "^(.*)_[ab]$", "individual": "(.*)", "test_sessions": 1, "test_frames": 300,
-        "base_individuals": 1, "base_frames": 60, "size_px": 64, "steps": 300, "width": 12,
-        "reference": "head,abdomen", "budgets": (10, 20, 40),
-    },
+    "flies": FLIES,
+    "tail": FLIES,
     "bees": {
         "session": "^(.*)_bee", "individual": r"_bee_(.*)$", "test_sessions": 4, "test_frames": 100,
         "base_individuals": 3, "base_frames": 20, "size_px": 96, "steps": 400, "width": 12,
-        "reference": "0,5", "budgets": (8, 16, 32),
+        "reference": "0,5", "budgets": ("8", "16", "32"),
     },
 }  # fmt: skip
 
@@ -79,6 +84,27 @@ def bees(folder: Path) -> None:
     (folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
+TAIL = {
+    "fly20190128_a": 3000, "fly20190128_b": 300, "clip_a": 1000, "clip_b": 100, "cpair_a": 300,
+    "cpair_b": 100,
+}  # fmt: skip
+
+
+def long_tailed(folder: Path) -> None:
+    """The flies' project with the first so many frames of each video, the videos linked."""
+    source = DATA / "flies-dlc"
+    (folder / "oracle").mkdir(parents=True)
+    shutil.copy(source / "config.yaml", folder)
+    (folder / "videos").symlink_to((source / "videos").resolve())
+    for name, n_frames in TAIL.items():
+        lines = (source / f"oracle/{name}.csv").read_text(encoding="utf-8").splitlines()
+        text = "\n".join(lines[: 3 + n_frames]) + "\n"
+        (folder / f"oracle/{name}.csv").write_text(text, encoding="utf-8")
+
+
+MAKERS = {"bees": bees, "tail": long_tailed}
+
+
 def main() -> None:
     """Run one race and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -87,7 +113,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--budgets", type=int, nargs="+")
+    parser.add_argument("--budgets", nargs="+", help="10 20 40, or 2%% 5%% 10%%")
     parser.add_argument("--features", choices=["pose", "hog"], default="pose")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true")
@@ -95,10 +121,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = given.out or Path(folder)
         project = DATA / "flies-dlc/config.yaml"
-        if given.archive == "bees":
+        if given.archive in MAKERS:
             project = out / "project/config.yaml"
             if not project.exists():
-                bees(project.parent)
+                MAKERS[given.archive](project.parent)
         options = RACES[given.archive] | {
             "project": project, "out": out, "rounds": given.rounds,
             "strategies": given.strategies, "baseline": "stride", "seeds": given.seeds,

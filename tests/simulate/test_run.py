@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from alwatch.errors import AlwatchError, SettingsError
 from alwatch.simulate.archive import LabelledArchive, read_archive
 from alwatch.simulate.command import read_plan, run_simulation
 from alwatch.simulate.report import summarise
-from alwatch.simulate.trial import ORACLE, Bench, Conditions, Contender, trials
+from alwatch.simulate.trial import ORACLE, Bench, Conditions, Contender, n_labels, trials
 from alwatch.strategies.pool import Limits
 from tests.simulate.archives import draw_project
 
@@ -45,7 +46,7 @@ def archive(config: Path) -> LabelledArchive:
 def options(config: Path, out: Path, **more: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
         "project": config, "out": out, "strategies": "stride,minmax", "baseline": "stride",
-        "budgets": (4, 8), "seeds": 2, "rounds": 1, "individual": "(.*)", "session": "^(.*)_",
+        "budgets": ("4", "8"), "seeds": 2, "rounds": 1, "individual": "(.*)", "session": "^(.*)_",
         "test_sessions": 1, "test_frames": 40, "base_individuals": 1, "base_frames": 6,
         "features": "pose", "reference": None, "error": "mean_px", "size_px": 48, "steps": 12,
         "width": 4, "jobs": 1,
@@ -120,7 +121,7 @@ def test_the_report_is_written_for_people_and_for_scripts(config: Path, tmp_path
     _, summary = run(config, tmp_path)
     lines = (tmp_path / "experiments.csv").read_text().splitlines()
     assert len(lines) == 13
-    assert lines[0].startswith("asked,seed,strategy,budget,rounds,labels,individuals,")
+    assert lines[0].startswith("seed,strategy,asked,rounds,labels,individuals,")
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     page = (tmp_path / "report.html").read_text()
     assert "<svg" in page
@@ -186,20 +187,18 @@ def test_labels_teach_and_all_labels_teach_most(archive: LabelledArchive) -> Non
     bench = Bench(archive, CONDITIONS, seed=0)
     base, budget, whole = (
         bench.run(Contender.read(name), n)["mean_px"]
-        for name, n in (("base", 0), ("stride", 20), ("whole pool", 0))
+        for name, n in (("base", "0"), ("stride", "20"), ("whole pool", "0"))
     )
     assert whole < base
     assert budget < base
 
 
 def test_every_round_looks_at_the_model_of_the_round_before(archive: LabelledArchive) -> None:
-    from dataclasses import replace
-
-    bench = Bench(archive, replace(CONDITIONS, rounds=3, steps=20), seed=1)
-    row = bench.run(Contender.read("confidence"), 10)
+    bench = Bench(archive, replace(CONDITIONS, rounds=3), seed=1)
+    row = bench.run(Contender.read("confidence"), "10")
     assert (row["labels"], row["rounds"]) == (10, 3)
-    once = Bench(archive, replace(CONDITIONS, rounds=1, steps=20), seed=1)
-    assert once.run(Contender.read("confidence"), 10)["mean_px"] != row["mean_px"]
+    once = Bench(archive, CONDITIONS, seed=1)
+    assert once.run(Contender.read("confidence"), "10")["mean_px"] != row["mean_px"]
 
 
 def test_the_oracle_chooses_frames_that_the_model_is_wrong_on(archive: LabelledArchive) -> None:
@@ -215,9 +214,9 @@ def test_the_oracle_chooses_frames_that_the_model_is_wrong_on(archive: LabelledA
 
 def test_a_seed_runs_the_base_every_contender_at_every_budget_and_the_whole_pool() -> None:
     contenders = (Contender.read("stride"), Contender.read("minmax"))
-    assert [(c.spelled, n) for c, n in trials(contenders, (5, 10))] == [
-        ("base", 0), ("stride", 5), ("minmax", 5), ("stride", 10), ("minmax", 10),
-        ("whole pool", 0),
+    assert [(c.spelled, n) for c, n in trials(contenders, ("5", "10"))] == [
+        ("base", "0"), ("stride", "5"), ("minmax", "5"), ("stride", "10"), ("minmax", "10"),
+        ("whole pool", "100%"),
     ]  # fmt: skip
 
 
@@ -225,14 +224,15 @@ def rows_of(curves: dict[str, list[list[float]]], budgets: list[int]) -> list[di
     """Rows with the errors of each strategy, seed by seed."""
     made = []
     for strategy, seeds in curves.items():
-        for seed, errors in enumerate(seeds):
-            for budget, error in zip(budgets, errors, strict=True):
-                made.append({"seed": seed, "strategy": strategy, "asked": budget, "mean_px": error,
-                             "individuals": 2, "worst_individual_px": error + 1})  # fmt: skip
+        for seed, heights in enumerate(seeds):
+            for budget, error in zip(budgets, heights, strict=True):
+                row = {"seed": seed, "strategy": strategy, "asked": str(budget), "labels": budget}
+                errors = {"mean_px": error, "worst_individual_px": error + 1}
+                made.append(row | errors | {"individuals": 2})
     for seed in range(2):
-        for name, error in (("base", 10.0), ("whole pool", 0.0)):
-            made.append({"seed": seed, "strategy": name, "asked": 0, "mean_px": error,
-                         "individuals": 0, "worst_individual_px": error})  # fmt: skip
+        for name, asked, error in (("base", "0", 10.0), ("whole pool", "100%", 0.0)):
+            row = {"seed": seed, "strategy": name, "asked": asked, "labels": 0, "individuals": 0}
+            made.append(row | {"mean_px": error, "worst_individual_px": error})
     return made
 
 
@@ -257,3 +257,19 @@ def test_a_seed_that_lacks_an_experiment_is_left_out() -> None:
     rows = rows_of({"stride": [[8, 4], [6, 4]]}, [10, 100])
     del rows[0]
     assert summarise(rows, baseline="stride", error="mean_px").seeds == (1,)
+
+
+@pytest.mark.parametrize(
+    ("asked", "n"), [("40", 40), ("10%", 90), ("2.5%", 22), ("0.01%", 1), ("100%", 900)]
+)
+def test_a_budget_is_a_number_of_labels_or_a_share_of_the_pool(asked: str, n: int) -> None:
+    assert n_labels(asked, 900) == n
+
+
+def test_shares_of_the_pool_are_compared_over_the_labels_that_they_were(
+    config: Path, tmp_path: Path
+) -> None:
+    _, summary = run(config, tmp_path, budgets=("5%", "10%"), seeds=1)
+    (curve, _) = summary["curves"]
+    assert curve["budgets"] == ["5%", "10%"]
+    assert curve["labels"] == [4, 9]  # of three videos of 30 frames; 4.5 rounds to even
