@@ -466,6 +466,13 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
     help="Of each training of the U-Net.",
 )
 @click.option(
+    "--more-steps",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Train the base model on by so many steps once labels have come; 0: train anew.",
+)
+@click.option(
     "--width",
     type=click.IntRange(min=1),
     default=12,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,9 @@ def train_unet(
     learning_rate: float = 3e-3,
     width: int = 16,
     seed: int = 0,
+    start: UNet | None = None,
 ) -> UNet:
-    """Train a U-Net on labelled frames, from random weights; the same seed gives the same.
+    """Train a U-Net on labelled frames; the same seed gives the same.
 
     Frames are turned, scaled, shifted and their brightness changed at random. What is not
     labelled is not learnt from.
@@ -105,6 +107,8 @@ def train_unet(
     width : int
         Channels at the finest level.
     seed : int
+    start : UNet, optional
+        To go on from a copy of this one; without it, from random weights.
 
     Returns
     -------
@@ -126,7 +130,7 @@ def train_unet(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = UNet(keypoints_px.shape[1], width=width)
+        network = deepcopy(start) or UNet(keypoints_px.shape[1], width=width)
     images, points = _fitted(frames, keypoints_px, input_size_px)
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -155,7 +159,7 @@ class UNetModel:
     """
 
     def __init__(self, network: UNet, bodyparts: Sequence[str]) -> None:
-        self._network = network
+        self.network = network
         self._bodyparts = tuple(bodyparts)
 
     @property
@@ -169,7 +173,7 @@ class UNetModel:
         with torch.inference_mode():
             for low in range(0, len(frames), batch_size):
                 batch = torch.from_numpy(frames[low : low + batch_size])
-                logits, coarse = self._network(batch.permute(0, 3, 1, 2).float() / 255)
+                logits, coarse = self.network(batch.permute(0, 3, 1, 2).float() / 255)
                 maps.append(logits.sigmoid())
                 features.append(coarse)
         found, rows = torch.cat(maps), np.arange(len(frames))

@@ -67,6 +67,7 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
         steps=options["steps"],
         batch_size=_BATCH_SIZE,
         width=options["width"],
+        more_steps=options["more_steps"],
         base_frames=options["base_frames"],
         base_individuals=options["base_individuals"],
         test_sessions=options["test_sessions"],

@@ -13,7 +13,7 @@ from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import SettingsError
 from alwatch.pose_models.prediction import Prediction
 from alwatch.pose_models.signals import feature_vectors, signals_of
-from alwatch.pose_models.unet import UNetModel, train_unet
+from alwatch.pose_models.unet import UNet, UNetModel, train_unet
 from alwatch.scores.aggregation import frame_scores
 from alwatch.scores.aggregation import trust as measured_trust
 from alwatch.simulate.archive import LabelledArchive
@@ -52,7 +52,10 @@ class Conditions:
     size_px : (height, width)
         Of the network's input.
     steps, batch_size, width : int
-        Of the training of the U-Net; see `train_unet`. Every training has as many steps.
+        Of the training of the U-Net; see `train_unet`.
+    more_steps : int
+        Steps by which the base model is trained on once labels have come; with 0 the network is
+        trained anew, `steps` long.
     base_frames, base_individuals : int
         What is labelled at the start.
     test_sessions, test_frames : int
@@ -74,6 +77,7 @@ class Conditions:
     steps: int
     batch_size: int
     width: int
+    more_steps: int
     base_frames: int
     base_individuals: int
     test_sessions: int
@@ -134,8 +138,8 @@ class Contender:
 class Bench:
     """One seed's split, with the model that everything starts from.
 
-    All contenders start from the same base model, and train from the same first weights on the
-    same order of batches, so that they differ by their labels alone.
+    All contenders start from the same base model and train with the same seed, so that they
+    differ by their labels alone.
 
     Parameters
     ----------
@@ -187,7 +191,7 @@ class Bench:
         if contender.strategy == BASE:
             return self._tested(contender, asked, self._base, self.split.pool[:0], 0.0)
         if contender.strategy == WHOLE_POOL:
-            model = self._train(np.concatenate([self.split.base, self.split.pool]))
+            model = self._retrain(self.split.pool)
             return self._tested(contender, asked, model, self.split.pool, 0.0)
         budget = n_labels(asked, len(self.split.pool))
         model, picked, trust = self._base, self.split.pool[:0], 0.0
@@ -197,21 +201,26 @@ class Bench:
             chosen = self._choose(contender, pool, errors_px, share, len(picked))
             trust = measured_trust(scores["confidence"][chosen], errors_px[chosen])
             picked = np.concatenate([picked, self.split.pool[chosen]])
-            model = self._train(np.concatenate([self.split.base, picked]))
+            model = self._retrain(picked)
         return self._tested(contender, asked, model, picked, trust)
 
-    def _train(self, rows: Rows) -> UNetModel:
+    def _train(self, rows: Rows, *, start: UNet | None = None) -> UNetModel:
         archive, how = self._archive, self._conditions
         network = train_unet(
             archive.images[rows],
             archive.points_in_images(rows),
             input_size_px=how.size_px,
-            steps=how.steps,
+            steps=how.more_steps if start is not None else how.steps,
             batch_size=how.batch_size,
             width=how.width,
             seed=self._seed,
+            start=start,
         )
         return UNetModel(network, archive.bodyparts)
+
+    def _retrain(self, picked: Rows) -> UNetModel:
+        start = self._base.network if self._conditions.more_steps else None
+        return self._train(np.concatenate([self.split.base, picked]), start=start)
 
     def _scored(self, model: UNetModel) -> tuple[dict[str, NDArray[np.float32]], NDArray[Any]]:
         """Scores of the pool by a model, and its true error on each frame."""

@@ -14,8 +14,9 @@ tail: the same flies, but long-tailed as archives are: of one fly 3,000 frames, 
 bees: 204 labelled crops of 17 bees in 12 videos; a third of the videos is held out, three bees
 are labelled at the start. The pool has no redundancy: people chose its frames already.
 
-In both the network is a U-Net trained from scratch with the same number of steps whatever the
-labels. Frames are compared by the backbone of the network that was trained on the start.
+The network is a U-Net, trained from random weights on the start, and trained on from there once
+labels have come, by as many steps whatever their number: as labs go on from their last snapshot,
+and with less of the noise that a training from scratch would add. Frames are compared by the backbone of the network that was trained on the start.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ STRATEGIES = (
 FLIES = {
     "session": "^(.*)_[ab]$", "individual": "(.*)", "test_sessions": 1, "test_frames": 300,
     "base_individuals": 1, "base_frames": 60, "size_px": 64, "steps": 300, "width": 12,
+    "more_steps": 150,
     "reference": "head,abdomen", "budgets": ("10", "20", "40"),
 }  # fmt: skip
 RACES: dict[str, dict[str, Any]] = {
@@ -50,7 +52,7 @@ RACES: dict[str, dict[str, Any]] = {
     "tail": FLIES,
     "bees": {
         "session": "^(.*)_bee", "individual": r"_bee_(.*)$", "test_sessions": 4, "test_frames": 100,
-        "base_individuals": 3, "base_frames": 20, "size_px": 96, "steps": 400, "width": 12,
+        "base_individuals": 3, "base_frames": 20, "size_px": 96, "steps": 400, "width": 12, "more_steps": 200,
         "reference": "0,5", "budgets": ("8", "16", "32"),
     },
 }  # fmt: skip

@@ -49,7 +49,7 @@ def options(config: Path, out: Path, **more: Any) -> dict[str, Any]:
         "budgets": ("4", "8"), "seeds": 2, "rounds": 1, "individual": "(.*)", "session": "^(.*)_",
         "test_sessions": 1, "test_frames": 40, "base_individuals": 1, "base_frames": 6,
         "features": "pose", "reference": None, "error": "mean_px", "size_px": 48, "steps": 12,
-        "width": 4, "jobs": 1,
+        "width": 4, "more_steps": 0, "jobs": 1,
     }  # fmt: skip
     return given | more
 
@@ -176,7 +176,8 @@ def test_limits_are_spelled_after_the_name() -> None:
 
 
 CONDITIONS = Conditions(
-    size_px=(48, 48), steps=80, batch_size=16, width=6, base_frames=20, base_individuals=1,
+    size_px=(48, 48), steps=80, batch_size=16, width=6, more_steps=0, base_frames=20,
+    base_individuals=1,
     test_sessions=1, test_frames=60, rounds=1, features="pose", reference=("head", "tail"),
     pck_share=0.1, individual="(.*)", session="^(.*)_",
 )  # fmt: skip
