@@ -448,7 +448,9 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
     "--error",
     default="mean_px",
     show_default=True,
-    type=click.Choice(["mean_px", "rmse_px", "normalised", "worst_individual_px"]),
+    type=click.Choice(
+        ["mean_px", "rmse_px", "normalised", "worst_individual_px", "pool_px", "pool_worst_px"]
+    ),
 )
 @click.option(
     "--size",

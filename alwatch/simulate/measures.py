@@ -25,6 +25,8 @@ class ModelError:
         The mean distance in lengths of the animal (the reference pair of bodyparts).
     pck : float
         Share of the points that lie within a share of that length.
+    individuals_px : float
+        The mean over the individuals of their mean, each counting alike.
     worst_individual_px : float
         The mean of the individual that has the highest.
     """
@@ -33,6 +35,7 @@ class ModelError:
     rmse_px: float
     normalised: float
     pck: float
+    individuals_px: float
     worst_individual_px: float
 
 
@@ -97,6 +100,7 @@ def model_error(
         rmse_px=float(np.sqrt((distances**2).mean())),
         normalised=float(in_lengths.mean()),
         pck=float((in_lengths <= pck_share).mean()),
+        individuals_px=float(np.mean(of_individuals)),
         worst_individual_px=max(of_individuals),
     )
 

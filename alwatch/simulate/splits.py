@@ -19,6 +19,9 @@ class Split:
     base, pool, test : int64 arrays
         Labelled at the start; may be queued; only ever tested on. No individual of the test is in
         the others.
+    pool_test : int64 array
+        Frames of the pool, evenly spaced in each individual, on which the model is tested too:
+        what a lab wants of it first is that it works on the videos that it has.
     base_individuals, test_sessions : tuple of int
         What was drawn.
     """
@@ -26,6 +29,7 @@ class Split:
     base: NDArray[np.int64]
     pool: NDArray[np.int64]
     test: NDArray[np.int64]
+    pool_test: NDArray[np.int64]
     base_individuals: tuple[int, ...]
     test_sessions: tuple[int, ...]
 
@@ -78,10 +82,15 @@ def draw_split(
         )
     base = rng.permutation(others)[:base_individuals]
     is_base = np.isin(individual, base) & ~is_test
+    pool = np.flatnonzero(~is_test & ~is_base)
+    animals = np.unique(individual[pool])
     return Split(
         base=_spaced(np.flatnonzero(is_base), n_base, rng.random()),
-        pool=np.flatnonzero(~is_test & ~is_base),
+        pool=pool,
         test=_spaced(np.flatnonzero(is_test), n_test, 0.5),
+        pool_test=np.concatenate(
+            [_spaced(pool[individual[pool] == a], -(-n_test // len(animals)), 0.5) for a in animals]
+        ),
         base_individuals=tuple(np.sort(base).tolist()),
         test_sessions=tuple(np.sort(held_out).tolist()),
     )

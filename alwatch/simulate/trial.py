@@ -17,7 +17,12 @@ from alwatch.pose_models.unet import UNet, UNetModel, train_unet
 from alwatch.scores.aggregation import frame_scores
 from alwatch.scores.aggregation import trust as measured_trust
 from alwatch.simulate.archive import LabelledArchive
-from alwatch.simulate.measures import model_error, point_errors_px, reference_lengths_px
+from alwatch.simulate.measures import (
+    ModelError,
+    model_error,
+    point_errors_px,
+    reference_lengths_px,
+)
 from alwatch.simulate.splits import Split, draw_split
 from alwatch.strategies.pool import Limits, Pool
 from alwatch.strategies.registry import fault_of, lacking_scores, select
@@ -301,16 +306,10 @@ class Bench:
     def _tested(
         self, contender: Contender, asked: str, model: UNetModel, picked: Rows, trust: float
     ) -> dict[str, Any]:
-        test, archive = self.split.test, self._archive
-        poses = np.concatenate(
-            [model.predict(archive.images[part], _BATCH).poses for part in _batches(test)]
-        )
-        error = model_error(
-            self._errors_px(poses[:, 0, :, :2], test),
-            self._individual[test],
-            self._lengths_px[test],
-            pck_share=self._conditions.pck_share,
-        )
+        test, pool = self.split.test, self.split.pool_test
+        error = self._error(model, test)
+        unseen = pool[~np.isin(pool, picked)]
+        on_pool = self._error(model, unseen if len(unseen) else pool)
         return {
             "seed": self._seed,
             "strategy": contender.spelled,
@@ -320,9 +319,23 @@ class Bench:
             "individuals": len(np.unique(self._individual[picked])),
             "trust": round(trust, 3),
             **{name: round(value, 4) for name, value in asdict(error).items()},
+            "pool_px": round(on_pool.individuals_px, 4),
+            "pool_worst_px": round(on_pool.worst_individual_px, 4),
             "base_individuals": list(self.split.base_individuals),
             "test_sessions": list(self.split.test_sessions),
         }
+
+    def _error(self, model: UNetModel, rows: Rows) -> ModelError:
+        """How wrong a model is on some frames."""
+        poses = np.concatenate(
+            [model.predict(self._archive.images[part], _BATCH).poses for part in _batches(rows)]
+        )
+        return model_error(
+            self._errors_px(poses[:, 0, :, :2], rows),
+            self._individual[rows],
+            self._lengths_px[rows],
+            pck_share=self._conditions.pck_share,
+        )
 
 
 def n_labels(asked: str, n_pool: int) -> int:

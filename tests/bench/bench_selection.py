@@ -16,7 +16,8 @@ are labelled at the start. The pool has no redundancy: people chose its frames a
 
 The network is a U-Net, trained from random weights on the start, and trained on from there once
 labels have come, by as many steps whatever their number: as labs go on from their last snapshot,
-and with less of the noise that a training from scratch would add. Frames are compared by the backbone of the network that was trained on the start.
+and with less of the noise that a training from scratch would add. Frames are compared by the
+backbone of the network that was trained on the start.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from typing import Any
 
 import yaml
 
-from alwatch.simulate.command import run_simulation
+from alwatch.simulate.command import read_plan
+from alwatch.simulate.report import Summary, summarise, write_report
+from alwatch.simulate.run import run_plan
 
 DATA = Path(os.environ.get("ALWATCH_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
 STRATEGIES = (
@@ -41,6 +44,11 @@ STRATEGIES = (
     "balanced_herding@equal_share_max=1.3+outlier_share=0.03", "mpe", "mpe_softmax", "confidence",
     "oracle",
 )  # fmt: skip
+ERRORS = {
+    "pool_px": "error on the pool's own videos, animals alike",
+    "pool_worst_px": "error on the pool's worst animal",
+    "mean_px": "error on held-out sessions",
+}
 FLIES = {
     "session": "^(.*)_[ab]$", "individual": "(.*)", "test_sessions": 1, "test_frames": 300,
     "base_individuals": 1, "base_frames": 60, "size_px": 64, "steps": 300, "width": 12,
@@ -51,8 +59,10 @@ RACES: dict[str, dict[str, Any]] = {
     "flies": FLIES,
     "tail": FLIES,
     "bees": {
-        "session": "^(.*)_bee", "individual": r"_bee_(.*)$", "test_sessions": 4, "test_frames": 100,
-        "base_individuals": 3, "base_frames": 20, "size_px": 96, "steps": 400, "width": 12, "more_steps": 200,
+        "session": "^(.*)_bee", "individual": r"_bee_(.*)$", "test_sessions": 4,
+        "test_frames": 100,
+        "base_individuals": 3, "base_frames": 20, "size_px": 96, "steps": 400,
+        "width": 12, "more_steps": 200,
         "reference": "0,5", "budgets": ("8", "16", "32"),
     },
 }  # fmt: skip
@@ -136,8 +146,16 @@ def main() -> None:
             options["budgets"] = tuple(given.budgets)
         if given.quick:
             options |= {"seeds": 2, "budgets": options["budgets"][:1]}
-        summary = run_simulation(options, on_row=told)
-    print(f"\n{len(summary.seeds)} seeds; base {summary.base:.2f} px, "
+        plan = read_plan(options)
+        rows = run_plan(plan, out, jobs=given.jobs, on_row=told)
+        write_report(out, rows, summarise(rows, baseline="stride", error="pool_px"))
+        for error, what in ERRORS.items():
+            print_table(summarise(rows, baseline="stride", error=error), what)
+
+
+def print_table(summary: Summary, what: str) -> None:
+    """One measure: every strategy at every budget, and against the baseline."""
+    print(f"\n{what}: {len(summary.seeds)} seeds; base {summary.base:.2f} px, "
           f"whole pool {summary.whole_pool:.2f} px")  # fmt: skip
     for row in summary.table():
         cells = [f"{value:.2f}" if isinstance(value, float) else str(value or "-")

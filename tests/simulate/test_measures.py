@@ -49,6 +49,7 @@ def test_an_error_sums_up_points_and_names_the_worst_animal() -> None:
     assert error.normalised == pytest.approx(0.225)  # (.1 + .3 + .2 + .3) / 4
     assert error.pck == pytest.approx(0.5)  # .1 and .2 of the four
     assert error.worst_individual_px == pytest.approx(6.0)  # animal 0 has 2
+    assert error.individuals_px == pytest.approx(4.0)
 
 
 def test_the_area_is_the_mean_height_over_the_logarithm() -> None:

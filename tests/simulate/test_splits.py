@@ -39,6 +39,13 @@ def test_the_pool_is_every_frame_of_the_animals_that_are_left() -> None:
     assert len(drawn.pool) == sum(SIZES[animal] for animal in animals)
 
 
+def test_the_models_work_on_the_pool_is_tested_on_every_animal_alike() -> None:
+    drawn = split(3)
+    assert set(drawn.pool_test.tolist()) <= set(drawn.pool.tolist())
+    counts = np.unique(INDIVIDUAL[drawn.pool_test], return_counts=True)[1]
+    assert set(counts.tolist()) == {4}  # 12 frames of three animals
+
+
 def test_base_and_test_are_evenly_spaced() -> None:
     drawn = split(3, n_base=5)
     assert set(np.diff(drawn.base)) <= {
