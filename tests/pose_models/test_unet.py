@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from alwatch.pose_models.exported import ExportedModel
-from alwatch.pose_models.unet import UNet, _varied, export_unet, train_unet
+from alwatch.pose_models.signals import feature_vectors
+from alwatch.pose_models.unet import UNet, UNetModel, _varied, export_unet, train_unet
 
 SIZE = (64, 80)
 
@@ -64,6 +65,32 @@ def test_what_was_exported_gives_what_the_network_gives(
     with torch.no_grad():
         logits, _ = network(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
     torch.testing.assert_close(maps.values, logits.sigmoid(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_at_hand_predicts_as_its_exported_file_does(
+    network: UNet, exported: ExportedModel
+) -> None:
+    frames, _ = drawn(5, seed=3)
+    ours = UNetModel(network, ["red", "green"]).predict(frames, 2)
+    theirs = exported.predict(frames, 2)
+    np.testing.assert_allclose(ours.poses, theirs.poses, atol=1e-3)
+    np.testing.assert_allclose(
+        feature_vectors(ours, SIZE), feature_vectors(theirs, SIZE), atol=1e-4
+    )
+
+
+def test_training_goes_on_from_a_network_and_leaves_it_alone(network: UNet) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    frames, points = drawn(8, seed=5)
+    on = train_unet(
+        frames, points, input_size_px=SIZE, steps=2, width=8, learning_rate=1e-5, start=network
+    )
+    anew = train_unet(frames, points, input_size_px=SIZE, steps=2, width=8, learning_rate=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    probe = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        known, close, far = (net(probe)[0].sigmoid() for net in (network, on, anew))
+    assert (close - known).abs().mean() < (far - known).abs().mean() / 2
 
 
 def test_points_move_with_their_image() -> None:
