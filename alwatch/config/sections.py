@@ -373,7 +373,8 @@ class Queue(Section):
     )
     equal_share_max: Ratio | None = Field(
         default=None,
-        description="Frames of one video at most, as a multiple of its equal share of the queue.",
+        description="Frames of one video at most, as a multiple of its equal share of the queue, "
+        "as long as others have any left.",
         examples=[1.3],
     )
     presence_min: Share = Field(

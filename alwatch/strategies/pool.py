@@ -151,7 +151,8 @@ class Limits:
         quantile of the distances between the video's neighbouring frames. With 0, as always,
         only frames with identical vectors do, whatever their videos.
     equal_share_max : float or None
-        At most this many times a video's equal share of the budget, rounded up.
+        At most this many times a video's equal share of the budget, rounded up, as long as other
+        videos have frames left.
     presence_min : float
         Frames whose score `presence` is below are left out; with 0, as always, none is.
     outlier_share : float

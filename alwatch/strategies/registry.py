@@ -123,5 +123,8 @@ def select(
     selection = Selection(pool, limits, budget)
     selection.take_audit(rng)
     module, function = STRATEGIES[strategy].function.split(":")
-    getattr(import_module(module), function)(selection, rng)
+    fill = getattr(import_module(module), function)
+    fill(selection, rng)
+    if selection.remaining and selection.lift_equal_shares():
+        fill(selection, rng)
     return selection.picks()

@@ -75,7 +75,9 @@ class Selection:
         self._n_compared = [0] * len(sizes)  # the first so many of them were held to all rows
         self._key = _keys(pool.vectors)[self._order]
         self.open_mask = ~np.isin(self._key, _keys(pool.taken_vectors))
-        self._cap = _cap(limits, budget, len(sizes))
+        self._cap = budget if limits.per_video_max is None else limits.per_video_max
+        self._equal_share = _equal_share(limits, budget, len(sizes))
+        self._over_share: list[NDArray[np.int64]] = []
         self._close_taken(numbers)
         self._close_absent()
         self._close_outliers()
@@ -129,7 +131,7 @@ class Selection:
     def room(self, video: int) -> int:
         """How many more frames of this video may enter, as far as is known."""
         n_open = int(self.open_mask[self.videos[video]].sum())
-        return min(n_open, self._cap - int(self._n_picked[video]))
+        return min(n_open, min(self._cap, self._equal_share) - int(self._n_picked[video]))
 
     def is_open(self, row: int) -> bool:
         """Whether this row may be picked now. Once False it stays False."""
@@ -163,7 +165,21 @@ class Selection:
         self._mark(video, self.vectors(np.array([row])), self.time_s[row : row + 1])
         self._n_picked[video] += 1
         if self.room(video) == 0:
+            if self._n_picked[video] < self._cap:
+                self._over_share.append(self.open_rows(self.videos[video]))
             self.open_mask[self.videos[video]] = False
+
+    def lift_equal_shares(self) -> bool:
+        """Give what some videos could not use to the others; whether that opens any row.
+
+        For `select`, when a strategy has found all that there is within equal shares.
+        """
+        self._equal_share = self._budget
+        held = np.concatenate([np.empty(0, np.int64), *self._over_share])
+        self._over_share.clear()
+        picked = np.array([row for row, _, _ in self._picks], np.int64)
+        self.open_mask[held[~np.isin(self._key[held], self._key[picked])]] = True
+        return self.wants_more
 
     def take_audit(self, rng: np.random.Generator) -> None:
         """Pick the audit share: a random open frame of each video in turn, in random order."""
@@ -259,14 +275,11 @@ class Selection:
         return self._radius[video]
 
 
-def _cap(limits: Limits, budget: int, n_videos: int) -> int:
-    """How many frames of one video may be picked."""
-    caps = [budget]
-    if limits.per_video_max is not None:
-        caps.append(limits.per_video_max)
-    if limits.equal_share_max is not None:
-        caps.append(math.ceil(limits.equal_share_max * budget / max(n_videos, 1)))
-    return min(caps)
+def _equal_share(limits: Limits, budget: int, n_videos: int) -> int:
+    """How many frames of one video may be picked while others have any left."""
+    if limits.equal_share_max is None:
+        return budget
+    return math.ceil(limits.equal_share_max * budget / max(n_videos, 1))
 
 
 def _distance_to_other(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -73,6 +73,7 @@ limits = st.builds(
     per_video_max=st.none() | st.integers(1, 5),
     min_gap_s=st.sampled_from([0.0, 0.1, 0.5, 2.0]),
     near_duplicate_quantile=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    equal_share_max=st.sampled_from([None, 1.0, 1.5]),
     audit_share=st.sampled_from([0.0, 0.15, 1.0]),
 )
 

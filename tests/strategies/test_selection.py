@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from alwatch.strategies.pool import Limits
+from alwatch.strategies.registry import select
 from alwatch.strategies.selection import Selection
 from tests.strategies.pools import make_pool, on_circle, walks, with_taken
 
@@ -180,6 +181,28 @@ def test_a_video_has_no_more_than_so_many_times_its_equal_share() -> None:
     for row in (0, 2, 4):
         selection.take(row, 0.0, "x")
     assert still_open(selection) == [8, 9, 10, 11]
+    assert selection.lift_equal_shares()
+    assert still_open(selection) == [1, 3, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_what_a_short_video_cannot_use_goes_to_the_others() -> None:
+    # Nine of three videos are three each, but the last two have only one frame.
+    pool = make_pool(on_circle(range(10)), video=[0] * 8 + [1, 2])
+    limits = Limits(equal_share_max=1.0)
+    for strategy in ("minmax", "herding", "stride", "kmeans"):
+        rng = np.random.default_rng(0)
+        picks = select(pool, strategy=strategy, budget=9, limits=limits, rng=rng)
+        assert np.bincount(pool.video[picks.rows]).tolist() == [7, 1, 1]
+        five = select(pool, strategy=strategy, budget=5, limits=limits, rng=rng)
+        assert np.bincount(pool.video[five.rows]).tolist() == [3, 1, 1]
+
+
+def test_a_cap_per_video_holds_beyond_equal_shares() -> None:
+    pool = make_pool(on_circle(range(10)), video=[0] * 8 + [1, 2])
+    limits = Limits(equal_share_max=1.0, per_video_max=4)
+    rng = np.random.default_rng(0)
+    picks = select(pool, strategy="random", budget=9, limits=limits, rng=rng)
+    assert np.bincount(pool.video[picks.rows]).tolist() == [4, 1, 1]
 
 
 def test_frames_without_an_animal_are_closed_and_unscored_ones_stay() -> None:
