@@ -374,7 +374,7 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
 )
 @click.option(
     "--strategies",
-    default="stride,random,minmax",
+    default="stride,random,herding",
     show_default=True,
     metavar="NAMES",
     help="Names, each perhaps with limits: minmax@equal_share_max=1.3+outlier_share=0.03.",

@@ -60,7 +60,7 @@ def test_an_archive_is_all_that_a_file_must_name(file: Path) -> None:
     assert loaded.source == file
     assert loaded.archive[0].path == Path("/data/videos")
     assert loaded.state_dir == Path("/home/lab/.local/state/alwatch")
-    assert (loaded.queue.budget, loaded.queue.strategy) == (20, "minmax")
+    assert (loaded.queue.budget, loaded.queue.strategy) == (20, "herding")
     assert (loaded.season.from_, loaded.sampling.rate_hz) == ("date", 1.0)
 
 

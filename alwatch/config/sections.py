@@ -363,7 +363,7 @@ class Queue(Section):
 
     budget: Count = Field(default=20, description="Frames in one queue.")
     strategy: Text = Field(
-        default="minmax", description="How frames are chosen: a name of the table of strategies."
+        default="herding", description="How frames are chosen: a name of the table of strategies."
     )
     seed: Whole = Field(
         default=0, description="The same seed and the same data give the same queue."
