@@ -372,10 +372,9 @@ class Queue(Section):
         default=None, description="Frames of one video in a queue at most.", examples=[5]
     )
     equal_share_max: Ratio | None = Field(
-        default=None,
+        default=1.0,
         description="Frames of one video at most, as a multiple of its equal share of the queue, "
-        "as long as others have any left.",
-        examples=[1.3],
+        "as long as others have any left; null for no such limit.",
     )
     presence_min: Share = Field(
         default=0.0,

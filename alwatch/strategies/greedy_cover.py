@@ -157,7 +157,5 @@ def _take_from(
         candidate, gain = found
         row = int(candidates[candidate])
         if selection.is_open(row):
-            selection.take(
-                row, gain, f"makes the labelled frames stand {gain:.1%} better for {stand_for}"
-            )
+            selection.take(row, gain, f"labels stand for {stand_for} {gain:.1%} better with it")
             greedy.add(candidate)

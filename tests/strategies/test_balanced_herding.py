@@ -49,7 +49,7 @@ def test_gains_by_hand() -> None:
     picks = pick(pool, 2)
     assert picks.rows.tolist() == [3, 1]
     np.testing.assert_allclose(picks.scores, [0.6840, 0.3159], atol=3e-4)
-    assert picks.reasons[1] == "makes the labelled frames stand 31.6% better for all videos alike"
+    assert picks.reasons[1] == "labels stand for all videos alike 31.6% better with it"
 
 
 def test_doubt_weighs_by_rank_as_far_as_it_is_trusted() -> None:

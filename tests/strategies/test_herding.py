@@ -42,7 +42,7 @@ def test_the_middle_of_the_crowd_comes_first_then_what_it_covers_least() -> None
     first = sum(alike(d) for d in (20, 10, 0, 15, 160, 170)) / 6
     second = (1 - alike(160) + alike(10) - alike(170)) / 6
     np.testing.assert_allclose(picks.scores, [first, second], rtol=1e-4)
-    assert picks.reasons[1] == "makes the labelled frames stand 32.2% better for all frames"
+    assert picks.reasons[1] == "labels stand for all frames 32.2% better with it"
 
 
 def test_it_starts_from_the_labelled_frames() -> None:

@@ -44,7 +44,7 @@ def test_gains_by_hand() -> None:
     assert picks.rows.tolist() == [4, 2]
     np.testing.assert_allclose(picks.scores, [0.0787, 0.0502], atol=1e-4)
     assert picks.reasons[0] == (
-        "makes the labelled frames stand 7.9% better for the frames that the model is unsure of"
+        "labels stand for the frames that the model is unsure of 7.9% better with it"
     )
 
 
