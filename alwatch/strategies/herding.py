@@ -13,7 +13,8 @@ import numpy as np
 from alwatch.strategies.greedy_cover import take_covering
 from alwatch.strategies.selection import Selection
 
-_DELTA = 1.0
+DELTA = 1.0
+"""Scale of the kernel between unit vectors, as published."""
 
 
 def fill(selection: Selection, rng: np.random.Generator) -> None:
@@ -22,6 +23,6 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
         selection,
         rng,
         weights=np.ones(len(selection.open_mask)),
-        delta=_DELTA,
+        delta=DELTA,
         stand_for="all frames",
     )
