@@ -40,8 +40,9 @@ from alwatch.simulate.run import run_plan
 
 DATA = Path(os.environ.get("ALWATCH_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
 STRATEGIES = (
-    "stride", "random", "minmax", "kmeans", "typiclust", "herding", "balanced_herding",
-    "balanced_herding@equal_share_max=1.3+outlier_share=0.03", "mpe", "mpe_softmax", "confidence",
+    "stride", "random", "minmax", "kmeans", "typiclust", "herding", "herding@equal_share_max=1",
+    "balanced_herding",
+    "mpe", "mpe_softmax", "confidence",
     "oracle",
 )  # fmt: skip
 ERRORS = {
@@ -53,7 +54,7 @@ FLIES = {
     "session": "^(.*)_[ab]$", "individual": "(.*)", "test_sessions": 1, "test_frames": 300,
     "base_individuals": 1, "base_frames": 60, "size_px": 64, "steps": 300, "width": 12,
     "more_steps": 150,
-    "reference": "head,abdomen", "budgets": ("10", "20", "40"),
+    "reference": "head,abdomen", "budgets": ("5", "10", "20"),
 }  # fmt: skip
 RACES: dict[str, dict[str, Any]] = {
     "flies": FLIES,
