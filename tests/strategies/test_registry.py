@@ -79,7 +79,7 @@ limits = st.builds(
 
 
 @every_strategy
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pool=pools(), limits=limits, budget=st.integers(1, 40), seed=st.integers(0, 99))
 def test_a_queue_keeps_every_limit_and_is_short_only_when_nothing_is_open(
     strategy: str, pool: Pool, limits: Limits, budget: int, seed: int
@@ -88,7 +88,7 @@ def test_a_queue_keeps_every_limit_and_is_short_only_when_nothing_is_open(
 
 
 @every_strategy
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(pool=pools(), limits=limits, budget=st.integers(1, 40), order=st.randoms())
 def test_the_same_seed_gives_the_same_queue_in_whatever_order_the_pool_is_read(
     strategy: str, pool: Pool, limits: Limits, budget: int, order: object
