@@ -21,6 +21,7 @@ from alwatch.simulate.command import read_plan, run_simulation
 from alwatch.simulate.report import summarise
 from alwatch.simulate.trial import ORACLE, Bench, Conditions, Contender, n_labels, trials
 from alwatch.strategies.pool import Limits
+from alwatch.strategies.registry import select
 from tests.simulate.archives import draw_project
 
 COLOURS = {
@@ -202,15 +203,17 @@ def test_every_round_looks_at_the_model_of_the_round_before(archive: LabelledArc
     assert once.run(Contender.read("confidence"), "10")["mean_px"] != row["mean_px"]
 
 
-def test_the_oracle_chooses_frames_that_the_model_is_wrong_on(archive: LabelledArchive) -> None:
-    bench = Bench(archive, CONDITIONS, seed=0)
+def test_the_oracle_weighs_frames_by_the_true_error(archive: LabelledArchive) -> None:
+    bench = Bench(archive, replace(CONDITIONS, steps=5), seed=0)
     _, errors_px = bench._scored(bench._base)
-    pool = bench._pool(bench.split.pool[:0], *([{}, 0.0]))
-    chosen = {
-        name: errors_px[bench._choose(Contender.read(name), pool, errors_px, 8, 0)].mean()
-        for name in (ORACLE, "random")
-    }
-    assert chosen[ORACLE] > chosen["random"]
+    pool = bench._pool(bench.split.pool[:0], {}, 0.0)
+    chosen = bench._choose(Contender.read(ORACLE), pool, errors_px, 8, 0)
+    knowing = replace(pool, scores={"confidence": errors_px.astype(np.float32)}, trust=1.0)
+    expected = select(
+        knowing, strategy="balanced_herding", budget=8, limits=Limits(),
+        rng=np.random.default_rng([0, 0]),
+    )  # fmt: skip
+    assert chosen.tolist() == expected.rows.tolist()
 
 
 def test_a_seed_runs_the_base_every_contender_at_every_budget_and_the_whole_pool() -> None:
