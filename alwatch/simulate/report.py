@@ -22,7 +22,7 @@ from alwatch.simulate.measures import (
 from alwatch.simulate.trial import BASE, WHOLE_POOL
 
 _COLOURS = ("#0b63b5", "#c44601", "#1b8a5a", "#7b4fb5", "#8a6d00", "#c2257a", "#3c7d8c", "#5d5d5d")
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 760, 420, 64, 48, 16, 200
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 760, 420, 64, 48, 16, 16
 _REACH_SHARE = 0.9
 """How far from the base's error to the whole pool's a strategy is to come."""
 
@@ -232,8 +232,8 @@ def _chart(summary: Summary) -> dict[str, Any]:
     ticks = list(zip(summary.curves[0].labels, summary.curves[0].budgets, strict=True))
     heights = [h for c in summary.curves for m, e in zip(c.mean, c.standard_error, strict=True)
                for h in (m - e, m + e)]  # fmt: skip
-    top = max([*heights, summary.base])
-    low = min([*heights, summary.whole_pool])
+    # The scale is the curves' own: what bounds them may lie far outside, and the text tells it.
+    low, top = min(heights), max(heights)
     low, top = low - 0.05 * (top - low or 1), top + 0.05 * (top - low or 1)
     every = np.log([n for curve in summary.curves for n in curve.labels])
     first, span = every.min(), np.ptp(every) or 1.0
@@ -259,19 +259,23 @@ def _chart(summary: Summary) -> dict[str, Any]:
                 "dash": "" if number < len(_COLOURS) else "5 4",
                 "points": points,
                 "bars": errors,
-                "label_y": _TOP + 14 + 18 * number,
+                "label_y": _HEIGHT + 14 + 18 * number,
             }
         )
     return {
         "width": _WIDTH,
-        "height": max(_HEIGHT, _TOP + 40 + 18 * len(lines)),
+        "height": _HEIGHT + 12 + 18 * len(lines),
         "left": _LEFT,
         "right": _WIDTH - _RIGHT,
         "bottom": _HEIGHT - _BOTTOM,
-        "legend_x": _WIDTH - _RIGHT + 16,
+        "legend_x": _LEFT,
         "x_ticks": [(x(n), asked) for n, asked in ticks],
         "y_ticks": [(y(v), f"{v:.3g}") for v in np.linspace(low, top, 6)[1:-1]],
-        "bounds": [("base", y(summary.base)), ("whole pool", y(summary.whole_pool))],
+        "bounds": [
+            (name, y(value))
+            for name, value in (("base", summary.base), ("whole pool", summary.whole_pool))
+            if low <= value <= top
+        ],
         "lines": lines,
         "error": summary.error,
     }
