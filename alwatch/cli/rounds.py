@@ -1,0 +1,156 @@
+"""`queue`, `export` and `labels`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alwatch.cli.printing import print_json, print_table
+from alwatch.cli.root import alwatch, app_of, json_option
+from alwatch.errors import shown
+
+if TYPE_CHECKING:
+    from alwatch.records import Exported, Queue
+
+
+@alwatch.command()
+@click.argument("season")
+@click.option("--budget", type=click.IntRange(min=1), help="Number of frames.")
+@click.option("--strategy", metavar="NAME", help="How to choose: see the README.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Same seed, same queue.")
+@json_option
+@click.pass_context
+def queue(
+    context: click.Context,
+    season: str,
+    budget: int | None,
+    strategy: str | None,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Choose frames of SEASON for labelling, and export them as the settings say."""
+    app = app_of(context)
+    made = app.make_queue(season, budget=budget, strategy=strategy, seed=seed)
+    if as_json:
+        print_json(_queue_as_json(made))
+    else:
+        _print_queue(made)
+    for to, exported in app.export_as_set(made):
+        click.echo(_export_sentence(to, exported), err=as_json)
+
+
+@alwatch.command()
+@click.argument("queue_id", metavar="QUEUE", type=click.IntRange(1, 2**63 - 1))
+@click.option("--to", metavar="TOOL", help="deeplabcut or folder.")
+@click.option(
+    "--project", type=click.Path(path_type=Path), help="config.yaml of DeepLabCut, or a folder."
+)
+@json_option
+@click.pass_context
+def export(
+    context: click.Context, queue_id: int, to: str | None, project: Path | None, as_json: bool
+) -> None:
+    """Put QUEUE where a labelling tool opens it (default: the exports of the settings)."""
+    if (to is None) != (project is None):
+        raise click.UsageError("--to and --project go together.")
+    app = app_of(context)
+    made = app.get_queue(queue_id)
+    if to is not None and project is not None:
+        exports: Iterable[tuple[str, Exported]] = [
+            (to, app.export(made, to, Path(os.path.abspath(project))))
+        ]
+    elif app.settings.exports:
+        exports = app.export_as_set(made)
+    else:
+        raise click.UsageError("the settings name no exports; give --to and --project.")
+    for tool, exported in exports:
+        if as_json:
+            print_json(
+                {
+                    "queue": queue_id,
+                    "to": tool,
+                    "project": str(exported.project),
+                    "written": exported.written,
+                    "kept": exported.kept,
+                }
+            )
+        else:
+            click.echo(_export_sentence(tool, exported))
+
+
+@alwatch.group()
+def labels() -> None:
+    """Labels that come back from the labelling tools."""
+
+
+@labels.command("sync")
+@json_option
+@click.pass_context
+def labels_sync(context: click.Context, as_json: bool) -> None:
+    """Read which frames are labelled by now; they leave the pool."""
+    syncs = app_of(context).sync_labels()
+    rows = [
+        {
+            "to": sync.to,
+            "project": str(sync.project),
+            "labelled": sync.labelled,
+            "new": sync.new,
+            "gone": sync.gone,
+            "unknown": sync.unknown,
+            "problem": sync.problem,
+        }
+        for sync in syncs
+    ]
+    if as_json:
+        print_json({"projects": rows})
+    elif rows:
+        print_table(rows, ["to", "labelled", "new", "gone", "unknown", "project"])
+    else:
+        click.echo("The settings name no exports and no queue was exported: nothing to read.")
+    problems = [sync.problem for sync in syncs if sync.problem]
+    for problem in problems:
+        click.echo(f"alwatch: {shown(problem)}", err=True)
+    context.exit(3 if problems else 0)
+
+
+def _queue_as_json(made: Queue) -> dict[str, Any]:
+    """A queue as `alwatch queue --json` prints it."""
+    return {
+        "queue": made.id,
+        "season": made.season,
+        "strategy": made.strategy,
+        "seed": made.seed,
+        "frames": [
+            {
+                "video": str(frame.video),
+                "frame": frame.frame,
+                "rank": frame.rank,
+                "score": frame.score,
+                "reason": frame.reason,
+            }
+            for frame in made.frames
+        ],
+    }
+
+
+def _print_queue(made: Queue) -> None:
+    click.echo(
+        f"Queue {made.id}: {len(made.frames)} frames of season {shown(made.season)} "
+        f"({made.strategy}, seed {made.seed})"
+    )
+    if len(made.frames) < made.budget:
+        click.echo(f"{made.budget} were asked for; no other frame is left that the limits allow.")
+    rows = [
+        {"rank": f.rank, "frame": f.frame, "video": f.video.name, "reason": f.reason}
+        for f in made.frames
+    ]
+    print_table(rows, ["rank", "frame", "video", "reason"])
+
+
+def _export_sentence(to: str, exported: Exported) -> str:
+    kept = f", {exported.kept} were there already" if exported.kept else ""
+    return f"Exported {exported.written} frames to {to}: {shown(exported.project)}{kept}."
