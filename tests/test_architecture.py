@@ -60,7 +60,7 @@ ONLY_IN: dict[str, set[str]] = {
     "torch": {"embedders", "pose_models", "scores", "sheet", "check", "simulate"},
     "torchvision": {"embedders"},
     "timm": {"embedders"},
-    "safetensors": {"embedders"},
+    "safetensors": {"embedders", "simulate"},
     "faiss": {"index"},
     "sqlite3": {"store"},
     "sqlite_utils": {"store"},
@@ -74,7 +74,7 @@ ONLY_IN: dict[str, set[str]] = {
     "rich": {"progress"},
     "pydantic": {"config"},
     "jinja2": {"web", "simulate"},
-    "deeplabcut": {"pose_models"},
+    "deeplabcut": {"pose_models", "simulate"},
     "onnxruntime": {"pose_models"},
     "sleap_nn": {"pose_models"},
 }

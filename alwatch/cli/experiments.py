@@ -12,6 +12,7 @@ import click
 from alwatch.cli.printing import print_json, print_table
 from alwatch.cli.root import alwatch, json_option
 from alwatch.errors import shown
+from alwatch.simulate.presets import NETWORKS, PRESETS, spelled
 
 
 class _Budgets(click.ParamType[tuple[str, ...]]):
@@ -31,7 +32,33 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
         return tuple(sorted(parts, key=lambda part: float(part.rstrip("%"))))
 
 
-@alwatch.command()
+class _Sessions(click.ParamType[float]):
+    """How many sessions, or which share of them: 4 or 66.7%."""
+
+    name = "sessions"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        match = re.fullmatch(r"([1-9]\d*)|(\d{1,2}(?:\.\d+)?)%", str(value))
+        if match is None or (match[2] and float(match[2]) == 0):
+            self.fail(f"{value!r} is neither a number such as 4 nor a share such as 66.7%.")
+        return float(match[1]) if match[1] else float(match[2]) / 100
+
+
+def _use_preset(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
+    """Make a preset's values the defaults of all other options."""
+    if name is not None:
+        ctx.default_map = {**(ctx.default_map or {}), **PRESETS[name]}
+
+
+_PRESETS = "\n\n".join(
+    "\n".join(["\b", f"--preset {name}, with other values where given, is", *spelled(name)])
+    for name in PRESETS
+)
+
+
+@alwatch.command(epilog=_PRESETS)
 @click.argument("project", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--out",
@@ -39,6 +66,14 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
     required=True,
     metavar="DIR",
     help="Where the experiments and the report are kept.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    is_eager=True,
+    expose_value=False,
+    callback=_use_preset,
+    help="Other defaults: the experiment of the DeepLabCut study on Horse-10 (see below).",
 )
 @click.option(
     "--strategies",
@@ -85,13 +120,24 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
 )
 @click.option(
     "--session",
-    default="(.*)",
-    show_default=True,
     metavar="PATTERN",
-    help="Its first group is the session; whole sessions are held out.",
+    help="Its first group is the session; whole sessions are held out (each individual).",
 )
-@click.option("--test-sessions", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--test-frames", type=click.IntRange(min=1), default=300, show_default=True)
+@click.option(
+    "--test-sessions",
+    type=_Sessions(),
+    default="1",
+    show_default=True,
+    metavar="SESSIONS",
+    help="Held out: a number, or a share such as 20%.",
+)
+@click.option(
+    "--test-frames",
+    type=click.IntRange(min=0),
+    default=300,
+    show_default=True,
+    help="Of the test, evenly spaced; 0: all.",
+)
 @click.option(
     "--base-individuals",
     type=click.IntRange(min=1),
@@ -99,7 +145,13 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
     show_default=True,
     help="Labelled at the start.",
 )
-@click.option("--base-frames", type=click.IntRange(min=1), default=60, show_default=True)
+@click.option(
+    "--base-frames",
+    type=click.IntRange(min=0),
+    default=60,
+    show_default=True,
+    help="Of these, labelled at the start; 0: all.",
+)
 @click.option(
     "--features",
     type=click.Choice(["pose", "hog"]),
@@ -110,7 +162,8 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
 @click.option(
     "--reference",
     metavar="A,B",
-    help="Two bodyparts whose distance is the animal's length (the first and the last).",
+    help="Two bodyparts whose distance is the animal's length (Eye and Nose where there are such, "
+    "else the first and the last).",
 )
 @click.option(
     "--error",
@@ -129,11 +182,38 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
     help="Side of the network's input, a multiple of 16.",
 )
 @click.option(
+    "--trainer",
+    type=click.Choice(["unet", "deeplabcut"]),
+    default="unet",
+    show_default=True,
+    help="The network that is trained: alwatch's own small U-Net, or one of DeepLabCut 3.",
+)
+@click.option(
+    "--network",
+    type=click.Choice(NETWORKS),
+    default="resnet_50",
+    show_default=True,
+    help="Of DeepLabCut.",
+)
+@click.option(
+    "--backbone-weights",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="From which DeepLabCut's network starts (random weights); nothing is downloaded.",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="On which DeepLabCut trains: cpu, cuda, cuda:N, or auto.",
+)
+@click.option(
     "--steps",
     type=click.IntRange(min=1),
     default=400,
     show_default=True,
-    help="Of each training of the U-Net.",
+    help="Of each training, of 16 frames each; for DeepLabCut, the nearest number of epochs.",
 )
 @click.option(
     "--more-steps",
@@ -159,14 +239,15 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
 def simulate(as_json: bool, **options: Any) -> None:
     """Would a strategy have saved labels? Try it on the labelled frames of PROJECT.
 
-    PROJECT is the config.yaml of a DeepLabCut project. A small network is trained on what is
+    PROJECT is the config.yaml of a DeepLabCut project. A network is trained on what is
     labelled at the start; each strategy chooses, the truth answers, and the network is trained
     anew and tested on animals that it has never seen. An interrupted run goes on where it was.
     """
     from alwatch.simulate.command import run_simulation
 
+    error = options["error"]
     summary = run_simulation(
-        options, on_row=lambda row: click.echo(_experiment_line(row), err=True)
+        options, on_row=lambda row: click.echo(_experiment_line(row, error), err=True)
     )
     if as_json:
         print_json(summary.as_dict())
@@ -175,9 +256,9 @@ def simulate(as_json: bool, **options: Any) -> None:
     click.echo(f"See {shown(options['out'] / 'report.html')}.")
 
 
-_CURVE = ["area", "difference", "p_holm", "labels"]
+_CURVE = ["area", "difference", "p_holm", "labels", "to 90 %"]
 
 
-def _experiment_line(row: dict[str, Any]) -> str:
+def _experiment_line(row: dict[str, Any], error: str) -> str:
     labels = f"{row['labels']} labels of {row['individuals']} animals"
-    return f"seed {row['seed']}  {row['strategy']}  {labels}: {row['mean_px']:.2f} px"
+    return f"seed {row['seed']}  {row['strategy']}  {labels}: {error} {row[error]:.3g}"

@@ -137,6 +137,11 @@ class DeepLabCutModel:
             of_crops=self._is_top_down,
         )
 
+    def weights(self) -> dict[str, Tensor]:
+        """The network's tensors by name, as a snapshot holds them."""
+        tensors: dict[str, Tensor] = self._runner.model.state_dict()
+        return tensors
+
     def _maps(
         self, heads: dict[str, list[dict[str, Tensor]]], owner: NDArray[np.int64]
     ) -> Iterator[ScoreMaps]:

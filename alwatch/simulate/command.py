@@ -8,12 +8,15 @@ from typing import Any
 
 from alwatch.errors import NothingToDoError, SettingsError
 from alwatch.simulate.archive import read_bodyparts
+from alwatch.simulate.conditions import Conditions, Contender
 from alwatch.simulate.report import Summary, summarise, write_report
 from alwatch.simulate.run import Plan, run_plan
-from alwatch.simulate.trial import Conditions, Contender
+from alwatch.simulate.trainers import trainer_for
 
 _BATCH_SIZE = 16
 _PCK_SHARE = 0.1
+_EYE_NOSE = ("Eye", "Nose")
+"""The reference of Horse-10, as its bodyparts are named."""
 
 
 def run_simulation(
@@ -77,8 +80,13 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
         reference=_reference(options["reference"], bodyparts),
         pck_share=_PCK_SHARE,
         individual=options["individual"],
-        session=options["session"],
+        session=options["session"] or options["individual"],
+        trainer=options["trainer"],
+        network=options["network"],
+        backbone_weights=options["backbone_weights"],
+        device=options["device"],
     )
+    trainer_for(conditions, bodyparts)  # what it lacks is told before anything is read
     return Plan(
         config=project,
         conditions=conditions,
@@ -89,7 +97,9 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
 
 
 def _reference(spelled: str | None, bodyparts: tuple[str, ...]) -> tuple[str, str]:
-    names = (bodyparts[0], bodyparts[-1]) if spelled is None else tuple(spelled.split(","))
+    names = tuple(spelled.split(",")) if spelled is not None else (bodyparts[0], bodyparts[-1])
+    if spelled is None and set(_EYE_NOSE) <= set(bodyparts):
+        names = _EYE_NOSE
     if len(names) != 2 or not set(names) <= set(bodyparts):
         raise SettingsError(
             f"--reference is {spelled!r}; it must be two of {', '.join(bodyparts)}, such as "

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from alwatch.simulate.conditions import BASE, WHOLE_POOL
 from alwatch.simulate.measures import (
     Difference,
     area_under_curve,
     differences,
     labels_needed,
 )
-from alwatch.simulate.trial import BASE, WHOLE_POOL
 
 _COLOURS = ("#0b63b5", "#c44601", "#1b8a5a", "#7b4fb5", "#8a6d00", "#c2257a", "#3c7d8c", "#5d5d5d")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 760, 420, 64, 48, 16, 16
@@ -102,6 +102,9 @@ class Summary:
                     else f"{difference.mean:+.3g} ({difference.low:+.3g}, {difference.high:+.3g})",
                     "p_holm": difference and difference.p_holm,
                     "labels": None if curve.labels_ratio is None else _percent(curve.labels_ratio),
+                    "to 90 %": f"{curve.labels_to_reach:.0f}"
+                    if np.isfinite(curve.labels_to_reach)
+                    else "never",
                 }
             )
         return rows

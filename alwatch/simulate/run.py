@@ -17,7 +17,8 @@ from typing import Any
 
 from alwatch.errors import AlwatchError, SettingsError
 from alwatch.simulate.archive import LabelledArchive, read_archive
-from alwatch.simulate.trial import Bench, Conditions, Contender, trials
+from alwatch.simulate.conditions import Conditions, Contender
+from alwatch.simulate.trial import Bench, trials
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def draw_split(
     *,
     n_base: int,
     base_individuals: int,
-    test_sessions: int,
+    test_sessions: float,
     n_test: int,
     rng: np.random.Generator,
 ) -> Split:
@@ -55,10 +55,13 @@ def draw_split(
     individual, session : int64 arrays of shape (n,)
         Of each frame. Every individual belongs to one session.
     n_base : int
-        Frames.
-    base_individuals, test_sessions : int
+        Frames; 0 for all.
+    base_individuals : int
+    test_sessions : float
+        How many; below 1, a share of all sessions, of which one is held out at least, and a base
+        and a pool are left.
     n_test : int
-        Frames.
+        Frames; 0 for all.
     rng : numpy.random.Generator
 
     Raises
@@ -67,12 +70,16 @@ def draw_split(
         There are too few sessions or individuals to leave a pool.
     """
     sessions = np.unique(session)
-    if len(sessions) <= test_sessions:
+    n_held_out = int(test_sessions)
+    if test_sessions < 1:
+        most = len(sessions) - base_individuals - 1
+        n_held_out = max(1, min(round(test_sessions * len(sessions)), most))
+    if len(sessions) <= n_held_out:
         raise SettingsError(
-            f"{test_sessions} sessions were to be held out, but there are {len(sessions)}; name a "
+            f"{n_held_out} sessions were to be held out, but there are {len(sessions)}; name a "
             "pattern for --session that tells more apart, or hold out fewer."
         )
-    held_out = rng.permutation(sessions)[:test_sessions]
+    held_out = rng.permutation(sessions)[:n_held_out]
     is_test = np.isin(session, held_out)
     others = np.unique(individual[~is_test])
     if len(others) <= base_individuals:
@@ -97,7 +104,7 @@ def draw_split(
 
 
 def _spaced(rows: NDArray[np.int64], n: int, phase: float) -> NDArray[np.int64]:
-    """Evenly spaced rows, `n` at most; `phase` from 0 to 1 within a step."""
-    if len(rows) <= n:
+    """Evenly spaced rows, `n` at most (0: all); `phase` from 0 to 1 within a step."""
+    if n == 0 or len(rows) <= n:
         return rows
     return rows[((np.arange(n) + phase) * len(rows) / n).astype(np.int64)]

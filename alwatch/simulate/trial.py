@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,10 +12,10 @@ from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import SettingsError
 from alwatch.pose_models.prediction import Prediction
 from alwatch.pose_models.signals import feature_vectors, signals_of
-from alwatch.pose_models.unet import UNet, UNetModel, train_unet
 from alwatch.scores.aggregation import frame_scores
 from alwatch.scores.aggregation import trust as measured_trust
 from alwatch.simulate.archive import LabelledArchive
+from alwatch.simulate.conditions import BASE, ORACLE, WHOLE_POOL, Conditions, Contender
 from alwatch.simulate.measures import (
     ModelError,
     model_error,
@@ -24,120 +23,17 @@ from alwatch.simulate.measures import (
     reference_lengths_px,
 )
 from alwatch.simulate.splits import Split, draw_split
-from alwatch.strategies.pool import Limits, Pool
-from alwatch.strategies.registry import fault_of, lacking_scores, select
+from alwatch.simulate.trainers import TrainedModel, trainer_for
+from alwatch.strategies.pool import Pool
+from alwatch.strategies.registry import select
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = NDArray[np.int64]
 
-BASE = "base"
-"""No strategy: only what is labelled at the start."""
-
-WHOLE_POOL = "whole pool"
-"""No strategy: all of the pool is labelled."""
-
-ORACLE = "oracle"
-"""Herding by the true error, which only an experiment knows: how much there is to win."""
-
-SCORES = ("mpe", "mpe_softmax", "confidence", "presence")
-"""What the U-Net says of a frame, for a strategy to choose by."""
-
 _BATCH = 64
 _FRAMES_A_SECOND = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What all strategies of an experiment share.
-
-    Parameters
-    ----------
-    size_px : (height, width)
-        Of the network's input.
-    steps, batch_size, width : int
-        Of the training of the U-Net; see `train_unet`.
-    more_steps : int
-        Steps by which the base model is trained on once labels have come; with 0 the network is
-        trained anew, `steps` long.
-    base_frames, base_individuals : int
-        What is labelled at the start.
-    test_sessions, test_frames : int
-        What is held out.
-    rounds : int
-        In how many rounds a budget is labelled, with a training after each.
-    features : {"pose", "hog"}
-        By which frames are compared: the base model's backbone, on the whole frame and at the
-        bodyparts, or HOG.
-    reference : (str, str)
-        The bodyparts whose distance is the length of the animal.
-    pck_share : float
-        Of that length.
-    individual, session : str
-        Patterns whose first group in a video's name is the individual's, and the session's.
-    """
-
-    size_px: tuple[int, int]
-    steps: int
-    batch_size: int
-    width: int
-    more_steps: int
-    base_frames: int
-    base_individuals: int
-    test_sessions: int
-    test_frames: int
-    rounds: int
-    features: Literal["pose", "hog"]
-    reference: tuple[str, str]
-    pck_share: float
-    individual: str
-    session: str
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A strategy and its limits, spelled `name` or `name@limit=value+limit=value`."""
-
-    spelled: str
-    strategy: str
-    limits: Limits
-
-    @classmethod
-    def read(cls, spelled: str) -> Contender:
-        """Read a contender.
-
-        Raises
-        ------
-        SettingsError
-            No such strategy or limit.
-        """
-        name, _, rest = spelled.partition("@")
-        if name in (BASE, WHOLE_POOL, ORACLE):
-            return cls(spelled, name, Limits())
-        fault = fault_of(name)
-        if fault is not None:
-            raise SettingsError(fault)
-        lacking = lacking_scores(name, SCORES)
-        if lacking:
-            raise SettingsError(
-                f"The strategy {name} needs the scores {', '.join(lacking)}, which the U-Net does "
-                f"not give; it gives {', '.join(SCORES)}. Leave it out."
-            )
-        limits: dict[str, float] = {}
-        known = {key: type(value) for key, value in asdict(Limits()).items()}
-        for part in filter(None, rest.split("+")):
-            match = re.fullmatch(r"(\w+)=([\d.]+)", part)
-            if match is None or match[1] not in known:
-                raise SettingsError(
-                    f"{spelled!r} has the limit {part!r}; limits are {', '.join(known)}, each "
-                    "with a number, as in minmax@equal_share_max=1.3."
-                )
-            limits[match[1]] = int(match[2]) if match[1] == "per_video_max" else float(match[2])
-        try:
-            return cls(spelled, name, Limits(**limits))  # type: ignore[arg-type]
-        except ValueError as error:
-            raise SettingsError(f"{spelled!r}: {error}") from None
 
 
 class Bench:
@@ -179,6 +75,7 @@ class Bench:
             n_test=conditions.test_frames,
             rng=np.random.default_rng(seed),
         )
+        self._trainer = trainer_for(conditions, names)
         self._base = self._train(self.split.base)
         self._vectors: NDArray[np.float32] | None = None
         self._base_vectors: NDArray[np.float32]
@@ -209,25 +106,17 @@ class Bench:
             model = self._retrain(picked)
         return self._tested(contender, asked, model, picked, trust)
 
-    def _train(self, rows: Rows, *, start: UNet | None = None) -> UNetModel:
-        archive, how = self._archive, self._conditions
-        network = train_unet(
-            archive.images[rows],
-            archive.points_in_images(rows),
-            input_size_px=how.size_px,
-            steps=how.more_steps if start is not None else how.steps,
-            batch_size=how.batch_size,
-            width=how.width,
-            seed=self._seed,
-            start=start,
+    def _train(self, rows: Rows, *, start: TrainedModel | None = None) -> TrainedModel:
+        archive = self._archive
+        return self._trainer.train(  # type: ignore[no-any-return]
+            archive.images[rows], archive.points_in_images(rows), seed=self._seed, start=start
         )
-        return UNetModel(network, archive.bodyparts)
 
-    def _retrain(self, picked: Rows) -> UNetModel:
-        start = self._base.network if self._conditions.more_steps else None
+    def _retrain(self, picked: Rows) -> TrainedModel:
+        start = self._base if self._conditions.more_steps else None
         return self._train(np.concatenate([self.split.base, picked]), start=start)
 
-    def _scored(self, model: UNetModel) -> tuple[dict[str, NDArray[np.float32]], NDArray[Any]]:
+    def _scored(self, model: TrainedModel) -> tuple[dict[str, NDArray[np.float32]], NDArray[Any]]:
         """Scores of the pool by a model, and its true error on each frame."""
         if model is not self._base:
             return self._score(model)
@@ -235,7 +124,7 @@ class Bench:
             self._base_scored = self._score(model)
         return self._base_scored
 
-    def _score(self, model: UNetModel) -> tuple[dict[str, NDArray[np.float32]], NDArray[Any]]:
+    def _score(self, model: TrainedModel) -> tuple[dict[str, NDArray[np.float32]], NDArray[Any]]:
         """Score the pool; the first time, when the base model does, the vectors come with it."""
         archive, rows = self._archive, self.split.pool
         signals: list[dict[str, NDArray[np.float32]]] = []
@@ -304,7 +193,7 @@ class Bench:
         return point_errors_px(in_original, archive.points_px[rows])
 
     def _tested(
-        self, contender: Contender, asked: str, model: UNetModel, picked: Rows, trust: float
+        self, contender: Contender, asked: str, model: TrainedModel, picked: Rows, trust: float
     ) -> dict[str, Any]:
         test, pool = self.split.test, self.split.pool_test
         error = self._error(model, test)
@@ -325,7 +214,7 @@ class Bench:
             "test_sessions": list(self.split.test_sessions),
         }
 
-    def _error(self, model: UNetModel, rows: Rows) -> ModelError:
+    def _error(self, model: TrainedModel, rows: Rows) -> ModelError:
         """How wrong a model is on some frames."""
         poses = np.concatenate(
             [model.predict(self._archive.images[part], _BATCH).poses for part in _batches(rows)]

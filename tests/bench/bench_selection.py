@@ -142,6 +142,7 @@ def main() -> None:
             "project": project, "out": out, "rounds": given.rounds,
             "strategies": given.strategies, "baseline": "stride", "seeds": given.seeds,
             "features": given.features, "error": "mean_px", "jobs": given.jobs,
+            "trainer": "unet", "network": "resnet_50", "backbone_weights": None, "device": "cpu",
         }  # fmt: skip
         if given.budgets:
             options["budgets"] = tuple(given.budgets)

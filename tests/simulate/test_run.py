@@ -18,8 +18,9 @@ import pytest
 from alwatch.errors import AlwatchError, SettingsError
 from alwatch.simulate.archive import LabelledArchive, read_archive
 from alwatch.simulate.command import read_plan, run_simulation
+from alwatch.simulate.conditions import ORACLE, Conditions, Contender
 from alwatch.simulate.report import summarise
-from alwatch.simulate.trial import ORACLE, Bench, Conditions, Contender, n_labels, trials
+from alwatch.simulate.trial import Bench, n_labels, trials
 from alwatch.strategies.pool import Limits
 from alwatch.strategies.registry import select
 from tests.simulate.archives import draw_project
@@ -50,7 +51,8 @@ def options(config: Path, out: Path, **more: Any) -> dict[str, Any]:
         "budgets": ("4", "8"), "seeds": 2, "rounds": 1, "individual": "(.*)", "session": "^(.*)_",
         "test_sessions": 1, "test_frames": 40, "base_individuals": 1, "base_frames": 6,
         "features": "pose", "reference": None, "error": "mean_px", "size_px": 48, "steps": 12,
-        "width": 4, "more_steps": 0, "jobs": 1,
+        "width": 4, "more_steps": 0, "jobs": 1, "trainer": "unet", "network": "resnet_50",
+        "backbone_weights": None, "device": "cpu",
     }  # fmt: skip
     return given | more
 
