@@ -68,3 +68,24 @@ def test_too_few_sessions_or_animals_are_refused_with_their_number() -> None:
         split(0, test_sessions=3)
     with pytest.raises(SettingsError, match=r"4 individuals were to be labelled.*there are 4"):
         split(0, base_individuals=4)
+
+
+def test_a_share_of_the_sessions_leaves_a_base_and_a_pool() -> None:
+    def counts(n: int, share: float) -> tuple[int, int, int]:
+        individual = np.repeat(np.arange(n), 3)
+        drawn = draw_split(
+            individual, individual, n_base=0, base_individuals=1, test_sessions=share, n_test=0,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+        assert len(drawn.base) + len(drawn.pool) + len(drawn.test) == 3 * n
+        return tuple(
+            len(np.unique(individual[rows])) for rows in (drawn.base, drawn.pool, drawn.test)
+        )  # type: ignore[return-value]
+
+    assert counts(30, 0.667) == (1, 9, 20)
+    assert counts(17, 0.667) == (1, 5, 11)
+    assert counts(3, 0.667) == (1, 1, 1)
+    assert counts(10, 0.01) == (1, 8, 1)
+    assert counts(10, 0.99) == (1, 1, 8)
+    with pytest.raises(SettingsError, match="which leaves no pool"):
+        counts(2, 0.5)
