@@ -14,6 +14,7 @@ import logging
 import os
 import pickle
 import random
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -57,7 +58,7 @@ class DeepLabCutTrainer:
     Raises
     ------
     SettingsError
-        DeepLabCut is not installed, or the file of weights is not there.
+        DeepLabCut is not installed, or the file of weights or the device is not there.
     """
 
     def __init__(self, conditions: Conditions, bodyparts: tuple[str, ...]) -> None:
@@ -71,6 +72,11 @@ class DeepLabCutTrainer:
             raise SettingsError(
                 f"--backbone-weights is {shown(weights)}, where there is no file; name one, or "
                 "leave it out to begin with random weights."
+            )
+        if not _is_there(conditions.device):
+            raise SettingsError(
+                f"--device is {shown(conditions.device)}, which this machine does not have; name "
+                "cpu, cuda or cuda:N, or leave it out to have the best that is there."
             )
         self._conditions = conditions
         self._bodyparts = bodyparts
@@ -165,6 +171,13 @@ class DeepLabCutTrainer:
         )  # fmt: skip
         (snapshot,) = folder.glob("snapshot-*.pt")
         return DeepLabCutModel(str(file), str(snapshot), device=device)
+
+
+def _is_there(device: str) -> bool:
+    if device in ("auto", "cpu"):
+        return True
+    number = re.fullmatch(r"cuda(?::(\d+))?", device)
+    return number is not None and int(number[1] or 0) < torch.cuda.device_count()
 
 
 def _write_coco(

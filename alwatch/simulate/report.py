@@ -44,7 +44,7 @@ class Curve:
         Mean height of the curve over log(labels), averaged over the seeds.
     labels_to_reach : float
         Labels that bring the mean curve 90 % of the way from the base's error to that of the
-        whole pool; infinity where it does not get there.
+        whole pool; infinity where it does not get there, or where that is no better.
     labels_ratio : float or None
         Share of the baseline's labels at the middle budget that reaches the baseline's error
         there; None for the baseline itself.
@@ -137,6 +137,8 @@ def summarise(rows: Sequence[dict[str, Any]], *, baseline: str, error: str) -> S
         return np.array([at[name, budget, seed][column] for seed in seeds], float)
 
     base, whole = values(BASE, "0").mean(), values(WHOLE_POOL, "100%").mean()
+    # Where the whole pool is no better than no label, there is no way to go.
+    target_of_all = base + _REACH_SHARE * (whole - base) if whole < base else -np.inf
     of = {name: np.stack([values(name, b) for b in budgets], axis=1) for name in contenders}
     labels = {
         name: np.stack([values(name, b, "labels") for b in budgets], axis=1).clip(min=1)
@@ -168,9 +170,7 @@ def summarise(rows: Sequence[dict[str, Any]], *, baseline: str, error: str) -> S
                     else [0.0] * len(budgets)
                 ),
                 area=float(areas[name].mean()),
-                labels_to_reach=labels_needed(
-                    spent, mean, float(base + _REACH_SHARE * (whole - base))
-                ),
+                labels_to_reach=labels_needed(spent, mean, float(target_of_all)),
                 labels_ratio=ratio,
                 individuals=float(values(name, budgets[-1], "individuals").mean()),
                 worst_individual_px=float(values(name, budgets[-1], "worst_individual_px").mean()),

@@ -58,7 +58,7 @@ def trainer_for(conditions: Conditions, bodyparts: tuple[str, ...]) -> Trainer[A
     Raises
     ------
     SettingsError
-        It is not installed, or its weights are not there.
+        It is not installed, or its weights or its device are not there.
     """
     if conditions.trainer == "unet":
         return UNetTrainer(conditions, bodyparts)

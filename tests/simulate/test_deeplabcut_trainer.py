@@ -154,6 +154,12 @@ def test_a_file_of_weights_that_is_not_there_is_refused_at_once() -> None:
         trainer_for(replace(FEW, backbone_weights="/nowhere/w.pt"), ("a", "b"))
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cuda:x"])
+def test_a_device_that_is_not_there_is_refused_at_once(device: str) -> None:
+    with pytest.raises(SettingsError, match=f"--device is {device}"):
+        trainer_for(replace(FEW, device=device), ("a", "b"))
+
+
 def test_without_deeplabcut_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "deeplabcut", None)
     with pytest.raises(SettingsError, match=r"pip install 'alwatch\[deeplabcut\]'"):

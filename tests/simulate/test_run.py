@@ -259,6 +259,15 @@ def test_the_summary_is_that_of_a_worked_example() -> None:
     assert stride.labels_to_reach == np.inf
 
 
+def test_labels_never_reach_a_whole_pool_that_is_no_better_than_none() -> None:
+    rows = rows_of({"stride": [[8, 4], [6, 4]]}, [10, 100])
+    for row in rows:
+        if row["strategy"] == "whole pool":
+            row["mean_px"] = 11.0
+    (curve,) = summarise(rows, baseline="stride", error="mean_px").curves
+    assert curve.labels_to_reach == np.inf
+
+
 def test_a_seed_that_lacks_an_experiment_is_left_out() -> None:
     rows = rows_of({"stride": [[8, 4], [6, 4]]}, [10, 100])
     del rows[0]
