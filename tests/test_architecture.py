@@ -47,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sheet",
     },
     "simulate": {
-        "errors", "records", "strategies", "scores", "pose_models", "labelling", "embedders",
-        "video",
+        "errors", "records", "protocols", "strategies", "scores", "pose_models", "labelling",
+        "embedders", "video",
     },
     "cli": {
         "app", "service", "status", "check", "sheet", "progress", "demo", "config", "errors",

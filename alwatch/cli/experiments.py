@@ -154,10 +154,17 @@ _PRESETS = "\n\n".join(
 )
 @click.option(
     "--features",
-    type=click.Choice(["pose", "hog"]),
     default="pose",
     show_default=True,
-    help="By which frames are compared: the base model's backbone, or HOG.",
+    metavar="NAME",
+    help="By which frames are compared: the base model's backbone (pose), hog, alexnet, or a DINO "
+    "as embedding.model names it.",
+)
+@click.option(
+    "--features-weights",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Weights of that network; by default they come from its hub.",
 )
 @click.option(
     "--reference",

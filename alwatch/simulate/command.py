@@ -9,6 +9,7 @@ from typing import Any
 from alwatch.errors import NothingToDoError, SettingsError
 from alwatch.simulate.archive import read_bodyparts
 from alwatch.simulate.conditions import Conditions, Contender
+from alwatch.simulate.features import embedder_for
 from alwatch.simulate.report import Summary, summarise, write_report
 from alwatch.simulate.run import Plan, run_plan
 from alwatch.simulate.trainers import trainer_for
@@ -85,8 +86,10 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
         network=options["network"],
         backbone_weights=options["backbone_weights"],
         device=options["device"],
+        features_weights=options["features_weights"],
     )
-    trainer_for(conditions, bodyparts)  # what it lacks is told before anything is read
+    trainer_for(conditions, bodyparts)  # what they lack is told before anything is read
+    embedder_for(conditions.features, conditions.features_weights, conditions.device)
     return Plan(
         config=project,
         conditions=conditions,

@@ -46,9 +46,8 @@ class Conditions:
         Of these, 0 for all.
     rounds : int
         In how many rounds a budget is labelled, with a training after each.
-    features : {"pose", "hog"}
-        By which frames are compared: the base model's backbone, on the whole frame and at the
-        bodyparts, or HOG.
+    features, features_weights : str
+        By which frames are compared, see `simulate.features`; and a file of its weights.
     reference : (str, str)
         The bodyparts whose distance is the length of the animal.
     pck_share : float
@@ -57,9 +56,11 @@ class Conditions:
         Patterns whose first group in a video's name is the individual's, and the session's.
     trainer : {"unet", "deeplabcut"}
         The network: alwatch's own small U-Net, or one of DeepLabCut's.
-    network, backbone_weights, device : str
-        Of DeepLabCut's training: which network, the file that its backbone starts from (random
-        weights without), and "cpu", "cuda", "cuda:N" or "auto".
+    network, backbone_weights : str
+        Of DeepLabCut's training: which network, and the file that its backbone starts from
+        (random weights without).
+    device : str
+        "cpu", "cuda", "cuda:N" or "auto", for DeepLabCut's training and the features.
     """
 
     size_px: tuple[int, int]
@@ -72,7 +73,7 @@ class Conditions:
     test_sessions: float
     test_frames: int
     rounds: int
-    features: Literal["pose", "hog"]
+    features: str
     reference: tuple[str, str]
     pck_share: float
     individual: str
@@ -81,6 +82,7 @@ class Conditions:
     network: str = "resnet_50"
     backbone_weights: str | None = None
     device: str = "auto"
+    features_weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

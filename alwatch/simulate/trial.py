@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import SettingsError
 from alwatch.pose_models.prediction import Prediction
 from alwatch.pose_models.signals import feature_vectors, signals_of
@@ -16,6 +15,7 @@ from alwatch.scores.aggregation import frame_scores
 from alwatch.scores.aggregation import trust as measured_trust
 from alwatch.simulate.archive import LabelledArchive
 from alwatch.simulate.conditions import BASE, ORACLE, WHOLE_POOL, Conditions, Contender
+from alwatch.simulate.features import embed, embedder_for
 from alwatch.simulate.measures import (
     ModelError,
     model_error,
@@ -74,6 +74,9 @@ class Bench:
             test_sessions=conditions.test_sessions,
             n_test=conditions.test_frames,
             rng=np.random.default_rng(seed),
+        )
+        self._embedder = embedder_for(
+            conditions.features, conditions.features_weights, conditions.device
         )
         self._trainer = trainer_for(conditions, names)
         self._base = self._train(self.split.base)
@@ -146,8 +149,8 @@ class Bench:
 
     def _vectors_of(self, images: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float32]:
         """Vectors of frames; those of the base model's backbone stay the same in every round."""
-        if self._conditions.features == "hog":
-            return HogEmbedder().embed(images)
+        if self._embedder is not None:
+            return embed(self._embedder, images)
         vectors = feature_vectors(prediction, self._conditions.size_px)
         assert vectors is not None
         return vectors

@@ -127,7 +127,8 @@ def main() -> None:
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--budgets", nargs="+", help="10 20 40, or 2%% 5%% 10%%")
-    parser.add_argument("--features", choices=["pose", "hog"], default="pose")
+    parser.add_argument("--features", default="pose", help="pose, hog, alexnet, dino_vits16, …")
+    parser.add_argument("--features-weights", metavar="FILE")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
@@ -141,7 +142,8 @@ def main() -> None:
         options = RACES[given.archive] | {
             "project": project, "out": out, "rounds": given.rounds,
             "strategies": given.strategies, "baseline": "stride", "seeds": given.seeds,
-            "features": given.features, "error": "mean_px", "jobs": given.jobs,
+            "features": given.features, "features_weights": given.features_weights,
+            "error": "mean_px", "jobs": given.jobs,
             "trainer": "unet", "network": "resnet_50", "backbone_weights": None, "device": "cpu",
         }  # fmt: skip
         if given.budgets:

@@ -50,7 +50,8 @@ def options(config: Path, out: Path, **more: Any) -> dict[str, Any]:
         "project": config, "out": out, "strategies": "stride,minmax", "baseline": "stride",
         "budgets": ("4", "8"), "seeds": 2, "rounds": 1, "individual": "(.*)", "session": "^(.*)_",
         "test_sessions": 1, "test_frames": 40, "base_individuals": 1, "base_frames": 6,
-        "features": "pose", "reference": None, "error": "mean_px", "size_px": 48, "steps": 12,
+        "features": "pose", "features_weights": None, "reference": None,
+        "error": "mean_px", "size_px": 48, "steps": 12,
         "width": 4, "more_steps": 0, "jobs": 1, "trainer": "unet", "network": "resnet_50",
         "backbone_weights": None, "device": "cpu",
     }  # fmt: skip
@@ -89,6 +90,13 @@ def test_what_has_been_run_is_not_run_again(config: Path, tmp_path: Path) -> Non
     more, summary = run(config, tmp_path, seeds=1, strategies="stride,minmax,random")
     assert {row["strategy"] for row in more} == {"random"}
     assert {curve["strategy"] for curve in summary["curves"]} == {"stride", "minmax", "random"}
+
+
+def test_frames_may_be_compared_by_an_embedder(config: Path, tmp_path: Path) -> None:
+    rows, _ = run(
+        config, tmp_path, seeds=1, budgets=("4",), strategies="stride,herding", features="hog"
+    )
+    assert [row["labels"] for row in rows if row["strategy"] == "herding"] == [4]
 
 
 def test_experiments_under_other_conditions_are_not_mixed(config: Path, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""By what the frames of an experiment are compared: the base model's backbone, or an embedder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from alwatch.embedders.hog import HogEmbedder
+from alwatch.embedders.networks import DINO_MODELS, AlexNetEmbedder, DinoEmbedder
+from alwatch.errors import SettingsError, shown
+
+if TYPE_CHECKING:
+    from alwatch.protocols import Embedder
+    from alwatch.records import FloatArray, ImageArray
+
+POSE = "pose"
+"""The backbone of the model that was trained on the start, at the whole frame and the bodyparts."""
+
+_NAMES = (POSE, "hog", "alexnet", *DINO_MODELS)
+
+
+def embedder_for(features: str, weights: str | None, device: str) -> Embedder | None:
+    """Make the embedder that the frames are compared by; None for the base model's backbone.
+
+    Raises
+    ------
+    SettingsError
+        No such features, or weights for some that have none.
+    WeightsError
+        The weights are not there, or not this network's.
+    """
+    if features not in _NAMES:
+        raise SettingsError(f"--features is {shown(features)}; it must be {', '.join(_NAMES)}.")
+    if weights is not None and features in (POSE, "hog"):
+        raise SettingsError(
+            f"--features-weights is {shown(weights)}, but {features} takes no weights; leave it "
+            "out, or name a network with --features."
+        )
+    file = None if weights is None else Path(weights)
+    if features == "alexnet":
+        return AlexNetEmbedder(weights=file, device=device)
+    if features in DINO_MODELS:
+        return DinoEmbedder(model=features, weights=file, device=device)
+    return HogEmbedder() if features == "hog" else None
+
+
+def embed(embedder: Embedder, images: ImageArray) -> FloatArray:
+    """Vectors (n, dim) of RGB uint8 images (n, h, w, 3), brought to the size that is wanted."""
+    height, width = embedder.frame_size_px(*images.shape[1:3])
+    fitted = [
+        cv2.resize(image, (width, height), interpolation=_how(image, height)) for image in images
+    ]
+    return embedder.embed(np.stack(fitted).astype(np.uint8))
+
+
+def _how(image: ImageArray, height: int) -> int:
+    return cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
