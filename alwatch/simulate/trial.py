@@ -124,16 +124,17 @@ class Contender:
                 f"The strategy {name} needs the scores {', '.join(lacking)}, which the U-Net does "
                 f"not give; it gives {', '.join(SCORES)}. Leave it out."
             )
-        limits: dict[str, float] = {}
-        known = {key: type(value) for key, value in asdict(Limits()).items()}
+        limits: dict[str, float | str] = {}
+        known = asdict(Limits())
         for part in filter(None, rest.split("+")):
-            match = re.fullmatch(r"(\w+)=([\d.]+)", part)
-            if match is None or match[1] not in known:
+            match = re.fullmatch(r"(\w+)=(?:(\d+)|(\d*\.\d+)|([a-z]+))", part)
+            if match is None or match[1] not in known or bool(match[4]) != (match[1] == "share_by"):
                 raise SettingsError(
                     f"{spelled!r} has the limit {part!r}; limits are {', '.join(known)}, each "
-                    "with a number, as in minmax@equal_share_max=1.3."
+                    "with a number (share_by with video, individual or session), as in "
+                    "minmax@equal_share_max=1.3."
                 )
-            limits[match[1]] = int(match[2]) if match[1] == "per_video_max" else float(match[2])
+            limits[match[1]] = int(match[2]) if match[2] else match[4] or float(match[3])
         try:
             return cls(spelled, name, Limits(**limits))  # type: ignore[arg-type]
         except ValueError as error:
@@ -158,6 +159,7 @@ class Bench:
         self._conditions = conditions
         self._seed = seed
         self._individual = archive.groups(conditions.individual)
+        self._session = archive.groups(conditions.session)
         names = archive.bodyparts
         missing = [name for name in conditions.reference if name not in names]
         if missing:
@@ -172,7 +174,7 @@ class Bench:
         )
         self.split: Split = draw_split(
             self._individual,
-            archive.groups(conditions.session),
+            self._session,
             n_base=conditions.base_frames,
             base_individuals=conditions.base_individuals,
             test_sessions=conditions.test_sessions,
@@ -278,6 +280,10 @@ class Bench:
             taken_video=archive.video[labelled],
             taken_frame=archive.frame[labelled],
             taken_time_s=time_s[labelled],
+            individual=self._individual[rows],
+            session=self._session[rows],
+            taken_individual=self._individual[labelled],
+            taken_session=self._session[labelled],
             scores=scores,
             trust=trust,
         )

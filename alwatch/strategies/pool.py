@@ -224,8 +224,8 @@ class Limits:
         faults = []
         for by in LEVELS:
             most = self.most(by)
-            if most is not None and most < 1:
-                faults.append(f"per_{by}_max must be at least 1 or None, got {most}")
+            if most is not None and not (isinstance(most, int) and most >= 1):
+                faults.append(f"per_{by}_max must be a whole number >= 1 or None, got {most}")
         if not 0 <= self.min_gap_s < math.inf:
             faults.append(f"min_gap_s must be at least 0 and finite, got {self.min_gap_s}")
         if self.equal_share_max is not None and not 1 <= self.equal_share_max < math.inf:

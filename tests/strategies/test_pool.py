@@ -90,11 +90,13 @@ def test_limits_name_all_their_faults_at_once() -> None:
             near_duplicate_quantile=2,
             audit_share=float("nan"),
             per_session_max=-1,
+            per_individual_max=1.5,  # type: ignore[arg-type]
             share_by="cage",  # type: ignore[arg-type]
         )
     assert str(caught.value) == (
-        "per_video_max must be at least 1 or None, got 0; per_session_max must be at least 1 or "
-        "None, got -1; min_gap_s must be at least 0 and finite, got -1; share_by must be one of "
+        "per_video_max must be a whole number >= 1 or None, got 0; per_individual_max must be a "
+        "whole number >= 1 or None, got 1.5; per_session_max must be a whole number >= 1 or None, "
+        "got -1; min_gap_s must be at least 0 and finite, got -1; share_by must be one of "
         "video, individual, session, got 'cage'; near_duplicate_quantile must lie between 0 and "
         "1, got 2; audit_share must lie between 0 and 1, got nan"
     )
