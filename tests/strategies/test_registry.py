@@ -136,6 +136,24 @@ def test_an_individual_of_many_videos_has_one_equal_share(strategy: str) -> None
 
 
 @every_strategy
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    individual=st.lists(st.integers(0, 4), min_size=5, max_size=5),
+    lengths=st.lists(st.integers(1, 12), min_size=5, max_size=5),
+    each=st.integers(1, 4),
+)
+def test_a_budget_that_can_be_dealt_evenly_gives_everyone_their_share(
+    strategy: str, individual: list[int], lengths: list[int], each: int
+) -> None:
+    kept = np.concatenate([12 * video + np.arange(n) for video, n in enumerate(lengths)])
+    pool = grouped(reordered(walks(5, 12, seed=0), kept), individual, range(5))
+    _, held = np.unique(pool.groups("individual")[0], return_counts=True)
+    picks = run(pool, strategy, each * len(held), Limits(equal_share_max=1.0))
+    found = counts(pool, picks, "individual")
+    assert all(n >= min(each, has) for n, has in zip(found, held.tolist(), strict=True))
+
+
+@every_strategy
 def test_what_an_individual_cannot_use_goes_to_the_others(strategy: str) -> None:
     short = reordered(walks(n_videos=3, n_frames=30, seed=0), np.r_[0:30, 30, 60])
     pool = grouped(short, [5, 9, 9], [0, 0, 0])
