@@ -24,7 +24,7 @@ from alwatch import __version__
 from alwatch.config import Settings
 from alwatch.errors import ExportError, NothingToDoError, SettingsError
 from alwatch.records import EmbedderIdentity, SeenFile
-from alwatch.season_rules import SeasonRange, SeasonRule, season_of
+from alwatch.season_rules import SeasonRange, SeasonRule, named_group, season_of
 from alwatch.store import Store
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from alwatch.scored import Ranking, SnapshotOnSeason
     from alwatch.scoring import CurrentPoseModel, Scoring
     from alwatch.seasons import SeasonStatus
+    from alwatch.store.videos import StoredVideo
     from alwatch.watch import WatchedRoot
 
 SOFTWARE = f"alwatch {__version__}"
@@ -390,6 +391,17 @@ class App:
             mtime_s=file.signature.mtime_ns / 1e9,
         )
 
+    def groups_of(self, video: StoredVideo) -> tuple[str | None, str | None]:
+        """The individual and the session in a video's path; None where the settings find none."""
+
+        def named(pattern: str | None, group: str) -> str | None:
+            if pattern is None or video.root is None:
+                return None
+            return named_group(video.path.relative_to(video.root), re.compile(pattern), group)
+
+        groups = self.settings.groups
+        return named(groups.individual, "individual"), named(groups.session, "session")
+
     # --- what has been embedded ----------------------------------------------------------------
 
     def embedded_with(self) -> EmbedderIdentity:
@@ -570,6 +582,9 @@ class App:
             seed=rules.seed if seed is None else seed,
             limits=Limits(
                 per_video_max=rules.per_video_max,
+                per_individual_max=rules.per_individual_max,
+                per_session_max=rules.per_session_max,
+                share_by=rules.share_by,
                 min_gap_s=rules.min_gap_s,
                 near_duplicate_quantile=rules.near_duplicate_quantile,
                 equal_share_max=rules.equal_share_max,
@@ -577,6 +592,7 @@ class App:
                 outlier_share=rules.outlier_share,
                 audit_share=rules.audit_share,
             ),
+            groups_of=self.groups_of,
             software=SOFTWARE,
             now=self.clock(),
         )

@@ -312,7 +312,11 @@ class QueueFrame:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One round's frames for one season, and everything that is needed to draw it again."""
+    """One round's frames for one season, and everything that is needed to draw it again.
+
+    `review` are frames that were left out, to be looked at: the most outlying first, its score
+    the distance to the nearest other frame of its video. They are no part of the queue.
+    """
 
     id: int
     season: str
@@ -322,6 +326,7 @@ class Queue:
     created_at: datetime
     frames: tuple[QueueFrame, ...]
     manifest: dict[str, Any] = field(default_factory=dict)
+    review: tuple[QueueFrame, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ This file alone knows the order of these steps.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ from alwatch.records import EmbedderIdentity, Exported, Queue, QueuedVideo
 from alwatch.scored import doubts, pool_scores, proved_trust
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
-from alwatch.strategies.pool import Limits, Pool
+from alwatch.store.videos import StoredVideo
+from alwatch.strategies.pool import LEVELS, Limits, Pool
 from alwatch.strategies.registry import fault_of, lacking_scores, select
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def make_queue(
     budget: int,
     seed: int,
     limits: Limits,
+    groups_of: Callable[[StoredVideo], tuple[str | None, str | None]],
     software: str,
     now: datetime,
 ) -> Queue:
@@ -56,6 +58,8 @@ def make_queue(
         Number of frames.
     seed : int
     limits : Limits
+    groups_of : callable
+        The names of a video's individual and session; None for one of its own.
     software : str
         Name and version, for the manifest.
     now : datetime
@@ -84,7 +88,8 @@ def make_queue(
             + (f"seasons that exist: {', '.join(known)}." if known else "no video is ingested yet.")
         )
     ids = np.unique(np.concatenate([frames.video_ids, marked.video_ids])).tolist()
-    hashes = {video.id: video.content_hash for video in store.videos.by_id(ids).values()}
+    videos = store.videos.by_id(ids)
+    hashes = {video.id: video.content_hash for video in videos.values()}
     by_content = sorted(ids, key=hashes.__getitem__)
     lacking = lacking_scores(strategy, scores)
     if lacking:
@@ -94,6 +99,7 @@ def make_queue(
             "pose_model and let `alwatch score` work first, or choose another strategy."
         )
     pool = _pool(frames, marked, {video_id: n for n, video_id in enumerate(by_content)})
+    pool = _grouped(pool, [groups_of(videos[video_id]) for video_id in by_content])
     pool = replace(pool, scores=scores, trust=trust)
     picks = select(
         pool, strategy=strategy, budget=budget, limits=limits, rng=np.random.default_rng(seed)
@@ -103,7 +109,11 @@ def make_queue(
             f"Season {season!r} has nothing left to queue: all of its {len(frames.video_ids)} "
             f"frames are labelled, queued, or too like one that is."
         )
-    chosen = [(by_content[pool.video[row]], int(pool.frame[row])) for row in picks.rows.tolist()]
+
+    def frame_of(row: int) -> tuple[int, int]:
+        return by_content[pool.video[row]], int(pool.frame[row])
+
+    chosen = [frame_of(row) for row in picks.rows.tolist()]
     with store.pools.one_view():
         doubted = doubts(store, chosen)
     return store.queues.add(
@@ -123,6 +133,9 @@ def make_queue(
             "limits": asdict(limits),
             "pool_frames": len(pool.video),
             "taken_frames": len(pool.taken_video),
+            "review": [
+                (*frame_of(row), distance, reason) for row, distance, reason in picks.review
+            ],
             "pool_digest": _digest(pool, [hashes[video_id] for video_id in by_content]),
         },
         now=now,
@@ -242,6 +255,25 @@ def _pool(frames: PooledFrames, marked: PooledFrames, number: dict[int, int]) ->
     )
 
 
+def _grouped(pool: Pool, names: Sequence[tuple[str | None, str | None]]) -> Pool:
+    """The pool with the individual and the session of each video, named in order of its number."""
+    individual, session = (_group_numbers(of_video) for of_video in zip(*names, strict=True))
+    return replace(
+        pool,
+        individual=individual[pool.video],
+        session=session[pool.video],
+        taken_individual=individual[pool.taken_video],
+        taken_session=session[pool.taken_video],
+    )
+
+
+def _group_numbers(names: Sequence[str | None]) -> IntArray:
+    """A group's number is that of its first video; a video without a name keeps its own."""
+    first: dict[str, int] = {}
+    numbers = [n if name is None else first.setdefault(name, n) for n, name in enumerate(names)]
+    return np.array(numbers, np.int64)
+
+
 def _digest(pool: Pool, hashes: list[str]) -> str:
     """A sha256 of everything the choice was made from, equal on every machine."""
     digest = hashlib.sha256()
@@ -253,6 +285,9 @@ def _digest(pool: Pool, hashes: list[str]) -> str:
             digest.update(hashes[video].encode())
             digest.update(np.ascontiguousarray(frame_indices[videos == video]).tobytes())
         digest.update(np.ascontiguousarray(vectors).tobytes())
+    for level in LEVELS[1:]:
+        for groups in pool.groups(level):
+            digest.update(np.ascontiguousarray(groups, "<i8").tobytes())
     for name in sorted(pool.scores):
         digest.update(name.encode() + np.ascontiguousarray(pool.scores[name], "<f4").tobytes())
     return digest.hexdigest()

@@ -1,4 +1,7 @@
-"""Which season a video belongs to: by its path, its date or a table of patterns."""
+"""Which season a video belongs to: by its path, its date or a table of patterns.
+
+Its individual and its session are read from the path in the same way: see `named_group`.
+"""
 
 from __future__ import annotations
 
@@ -89,12 +92,17 @@ def season_of(
         day = recording_date(path_in_root.name, recorded_at=recorded_at, mtime_s=mtime_s)
         season = None if day is None else _season_of_date(day, rule.ranges)
     elif rule.source == "path" and rule.pattern is not None:
-        found = rule.pattern.search(path_in_root.as_posix())
-        season = found and found.group("season")
+        season = named_group(path_in_root, rule.pattern, "season")
     else:
         text = path_in_root.as_posix()
         season = next((name for glob, name in rule.mapping if fnmatchcase(text, glob)), None)
     return season or rule.otherwise
+
+
+def named_group(path_in_root: PurePath, pattern: re.Pattern[str], group: str) -> str | None:
+    """What a named group of a pattern finds in a path; None where it finds nothing."""
+    found = pattern.search(path_in_root.as_posix())
+    return (found.group(group) or None) if found else None
 
 
 def recording_date(file_name: str, *, recorded_at: datetime | None, mtime_s: float) -> date | None:

@@ -110,7 +110,21 @@ def test_a_queue_has_the_promised_shape(archive: Cli) -> None:
     for frame in queue["frames"]:
         assert set(frame) == {"video", "frame", "rank", "score", "reason"}
         assert Path(frame["video"]).is_file()
+    assert queue["review"] == []
     assert archive.json("status")["queues"][0]["queue"] == queue["queue"]
+
+
+def test_frames_that_are_left_out_are_listed_below_the_queue(cli: Cli) -> None:
+    write_settings(cli.folder, SETTINGS.replace("queue: {", "queue: {outlier_share: 0.1, "))
+    video = make_video(cli.folder / "archive" / "s" / "a.mp4", hand_at=20)
+    assert cli("ingest") == 0
+    (left_out,) = cli.json("queue", "s", "--budget", 2)["review"]
+    assert (left_out["video"], left_out["frame"]) == (str(video), 20)
+    assert cli("queue", "s", "--budget", 2) == 0
+    queued, below = cli.out.split("\n\n")
+    assert below.startswith("Left out, the most outlying first, to be looked at:\nframe  video")
+    assert "\n20     a.mp4  unlike any other frame of its video (distance " in below
+    assert "unlike any other" not in queued
 
 
 def test_an_empty_season_is_the_answer_no(archive: Cli) -> None:

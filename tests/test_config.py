@@ -221,8 +221,8 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
         (
             "queue: 5",
             "queue is 5; it must be a group of settings (budget, strategy, seed, per_video_max, "
-            "equal_share_max, presence_min, outlier_share, min_gap_s, near_duplicate_quantile, "
-            "audit_share).",
+            "per_individual_max, per_session_max, equal_share_max, share_by, presence_min, "
+            "outlier_share, min_gap_s, near_duplicate_quantile, audit_share).",
         ),
         ("exports: folder", "exports is folder; it must be a list of labelling projects."),
         ("exports: [{to: folder}]", "exports[0].project is not set; it must be a path."),
@@ -253,6 +253,20 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
             "season: {pattern: 'a{99999999999999999999}'}",
             f"season.pattern is a{{99999999999999999999}}; {GROUP}, but: the repetition number is "
             "too large.",
+        ),
+        (
+            "groups: {individual: '(?P<session>.)'}",
+            "groups.individual is (?P<session>.); it must be a regular expression with a named "
+            "group, `(?P<individual>…)`.",
+        ),
+        (
+            "groups: {session: '('}",
+            "groups.session is (; it must be a regular expression with a named group, "
+            "`(?P<session>…)`, but: missing ), unterminated subpattern at position 0.",
+        ),
+        (
+            "queue: {share_by: cage}",
+            "queue.share_by is cage; it must be video, individual or session.",
         ),
         (
             "season: {from: mapping}",
@@ -372,10 +386,11 @@ def test_a_state_folder_that_only_leads_into_an_archive_is_a_fault(
         ),
         ("season: {from_: path}", "season.from_ is not a setting; did you mean season.from?"),
         ("source: x", "source is not a setting; the settings there are state_dir, archive, "
-         "season, sampling, embedding, decoding, pose_model, queue, exports, labels."),
+         "season, groups, sampling, embedding, decoding, pose_model, queue, exports, labels."),
         ("queue: {<<: {budget: 3}}", 'queue["<<"] is not a setting; the settings there are budget, '
-         "strategy, seed, per_video_max, equal_share_max, presence_min, outlier_share, min_gap_s, "
-         "near_duplicate_quantile, audit_share."),
+         "strategy, seed, per_video_max, per_individual_max, per_session_max, equal_share_max, "
+         "share_by, presence_min, outlier_share, min_gap_s, near_duplicate_quantile, "
+         "audit_share."),
     ],
 )  # fmt: skip
 def test_an_unknown_setting_is_a_fault_that_names_the_nearest(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -75,6 +76,61 @@ def test_the_manifest_tells_what_the_choice_was_made_from(app: App) -> None:
     assert first["embedder"]["weights"] == IDENTITY.weights
     assert (first["taken_frames"], second["taken_frames"]) == (0, 2)
     assert first["pool_digest"] != second["pool_digest"]
+
+
+def test_caps_and_equal_shares_are_those_of_the_individuals_in_the_paths(tmp_path: Path) -> None:
+    groups = "groups: {individual: '/(?P<individual>m[0-9])_', session: '_(?P<session>[ab])'}\n"
+    app = make_app(tmp_path, SETTINGS + groups)
+    names = ["m1_a", "m1_b", "m1_c", "m2_a", "unnamed"]
+    for seed, name in enumerate(names):
+        make_video(tmp_path / "archive" / "s" / f"{name}.mp4", seed=seed)
+    Backfill(app, Recorder()).run([])
+    rules = app.settings.queue
+
+    def counts(**limits: object) -> Counter[str]:
+        queue = rules.model_copy(update=limits)
+        app.settings = app.settings.model_copy(update={"queue": queue})
+        made = app.make_queue("s", budget=9, strategy="random")
+        return Counter(frame.video.stem for frame in made.frames)
+
+    shared = counts()
+    assert (shared["m2_a"], shared["unnamed"]) == (3, 3)
+    capped = counts(per_individual_max=1)
+    assert (capped["m2_a"], capped["unnamed"], sum(capped.values())) == (1, 1, 3)
+    by_session = counts(per_session_max=2, share_by="session")
+    assert by_session["m1_a"] + by_session["m2_a"] == 2
+    assert (by_session["m1_b"], by_session["m1_c"], by_session["unnamed"]) == (2, 2, 2)
+
+
+def test_groups_are_part_of_what_the_choice_was_made_from(tmp_path: Path) -> None:
+    digests = set()
+    for name, groups in (("one", ""), ("two", "groups: {individual: '(?P<individual>s)/'}\n")):
+        (tmp_path / name).mkdir()
+        app = make_app(tmp_path / name, SETTINGS + groups)
+        for seed in range(2):
+            make_video(tmp_path / name / "archive" / "s" / f"{seed}.mp4", seed=seed)
+        Backfill(app, Recorder()).run([])
+        digests.add(app.make_queue("s", budget=2).manifest["pool_digest"])
+    assert len(digests) == 2
+
+
+def test_a_frame_left_out_is_listed_but_neither_queued_nor_exported(tmp_path: Path) -> None:
+    text = SETTINGS.replace("queue: {", "queue: {outlier_share: 0.1, ")
+    app = make_app(tmp_path, text + "exports: [{to: folder, project: out}]\n")
+    (tmp_path / "out").mkdir()
+    video = make_video(tmp_path / "archive" / "s" / "a.mp4", hand_at=20)
+    Backfill(app, Recorder()).run([])
+    queue = app.make_queue("s", budget=9)
+    (left_out,) = app.get_queue(queue.id).review
+    assert (left_out.video, left_out.frame, left_out.rank) == (video, 20, 1)
+    assert left_out.reason.startswith("unlike any other frame of its video (distance ")
+    assert f"distance {left_out.score:.2f};" in left_out.reason
+    assert sorted(frame.frame for frame in queue.frames) == [0, 5, 10, 15, 25, 30, 35, 40, 45]
+    ((_, exported),) = app.export_as_set(queue)
+    assert exported.written == 9
+    assert not list((tmp_path / "out").rglob("*20.png"))
+    (counts,) = app.store.pools.season_counts()
+    assert counts.queued == 9
 
 
 def test_an_unknown_season_names_those_that_exist(app: App) -> None:

@@ -14,6 +14,7 @@ from alwatch.season_rules import (
     SeasonRange,
     SeasonRule,
     date_in_name,
+    named_group,
     recording_date,
     season_of,
 )
@@ -42,6 +43,15 @@ def test_a_path_rule_without_the_group_is_refused() -> None:
     for pattern in (None, re.compile("(.)")):
         with pytest.raises(ValueError, match="named `season`"):
             SeasonRule(source="path", pattern=pattern)
+
+
+def test_an_individual_is_what_its_named_group_finds_in_the_path() -> None:
+    pattern = re.compile(r"/(?P<individual>mouse\d+)?_")
+    assert named_group(PurePath("2025/mouse07_a.mp4"), pattern, "individual") == "mouse07"
+    assert named_group(PurePath("2025/_a.mp4"), pattern, "individual") is None
+    assert named_group(PurePath("2025/a.mp4"), pattern, "individual") is None
+    nothing = re.compile("(?P<individual>x*)")
+    assert named_group(PurePath("2025/a.mp4"), nothing, "individual") is None
 
 
 def test_of_a_mapping_the_first_pattern_that_fits_decides() -> None:

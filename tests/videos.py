@@ -18,8 +18,12 @@ def make_video(
     seed: int = 0,
     fps: int = 25,
     colour: tuple[int, int, int] = (255, 255, 255),
+    hand_at: int | None = None,
 ) -> Path:
-    """Write an H.264 video of a square that wanders over a noisy ground; seeds differ visibly."""
+    """Write an H.264 video of a square that wanders over a noisy ground; seeds differ visibly.
+
+    In the frame `hand_at` something large lies over the left half of the picture.
+    """
     rng = np.random.default_rng(seed)
     ground = rng.integers(0, 120, (48, 64, 3), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +35,8 @@ def make_video(
             x, y = np.clip(np.array([x, y]) + rng.integers(-4, 5, 2), 0, 36)
             image = ground.copy()
             image[y : y + 12, x : x + 12] = colour
+            if number == hand_at:
+                image[:, :32] = (220, 170, 140)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))

@@ -134,6 +134,10 @@ def _queue_as_json(made: Queue) -> dict[str, Any]:
             }
             for frame in made.frames
         ],
+        "review": [
+            {"video": str(frame.video), "frame": frame.frame, "reason": frame.reason}
+            for frame in made.review
+        ],
     }
 
 
@@ -149,6 +153,12 @@ def _print_queue(made: Queue) -> None:
         for f in made.frames
     ]
     print_table(rows, ["rank", "frame", "video", "reason"])
+    if made.review:
+        click.echo("\nLeft out, the most outlying first, to be looked at:")
+        left_out = [
+            {"frame": f.frame, "video": f.video.name, "reason": f.reason} for f in made.review
+        ]
+        print_table(left_out, ["frame", "video", "reason"])
 
 
 def _export_sentence(to: str, exported: Exported) -> str:

@@ -142,6 +142,21 @@ class SeasonRange(Section):
         return last
 
 
+_MUST_NAME = "be a regular expression with a named group, `(?P<{}>…)`"
+
+
+def _with_group(pattern: str, group: str) -> str:
+    """Refuse a pattern that is no regular expression, or has no such group."""
+    expected = _MUST_NAME.format(group)
+    try:
+        groups = re.compile(pattern).groupindex
+    except (re.error, OverflowError, RecursionError) as error:
+        raise fault(f"{expected}, but: {error}") from None
+    if group not in groups:
+        raise fault(expected)
+    return pattern
+
+
 class Season(Section):
     """Which season a video belongs to."""
 
@@ -178,18 +193,11 @@ class Season(Section):
     @field_validator("pattern")
     @classmethod
     def _has_group(cls, pattern: str | None, info: ValidationInfo) -> str | None:
-        expected = "be a regular expression with a named group, `(?P<season>…)`"
         if pattern is None:
             if info.data.get("from_") == "path":
-                raise fault(f"{expected}, because season.from is path")
+                raise fault(f"{_MUST_NAME.format('season')}, because season.from is path")
             return None
-        try:
-            groups = re.compile(pattern).groupindex
-        except (re.error, OverflowError, RecursionError) as error:
-            raise fault(f"{expected}, but: {error}") from None
-        if "season" not in groups:
-            raise fault(expected)
-        return pattern
+        return _with_group(pattern, "season")
 
     @field_validator("mapping")
     @classmethod
@@ -197,6 +205,28 @@ class Season(Section):
         if not mapping and info.data.get("from_") == "mapping":
             raise fault("hold at least one `pattern: season`, because season.from is mapping")
         return mapping
+
+
+class Groups(Section):
+    """Whom a video shows, and when it was recorded, as its path says it."""
+
+    individual: Text | None = Field(
+        default=None,
+        description="A regular expression with a named group `individual`, searched for in the "
+        "path below the archive folder. A video in which it finds nothing, and every video "
+        "without it, is an individual of its own.",
+        examples=["/(?P<individual>mouse[0-9]+)_"],
+    )
+    session: Text | None = Field(
+        default=None,
+        description="The same, with a named group `session`, for the session.",
+        examples=["(?P<session>20[0-9][0-9]-[0-9][0-9]-[0-9][0-9])"],
+    )
+
+    @field_validator("individual", "session")
+    @classmethod
+    def _has_group(cls, pattern: str | None, info: ValidationInfo) -> str | None:
+        return None if pattern is None else _with_group(pattern, str(info.field_name))
 
 
 class Sampling(Section):
@@ -371,10 +401,22 @@ class Queue(Section):
     per_video_max: Count | None = Field(
         default=None, description="Frames of one video in a queue at most.", examples=[5]
     )
+    per_individual_max: Count | None = Field(
+        default=None, description="The same for an individual; see groups.", examples=[8]
+    )
+    per_session_max: Count | None = Field(
+        default=None, description="The same for a session.", examples=[10]
+    )
     equal_share_max: Ratio | None = Field(
         default=1.0,
-        description="Frames of one video at most, as a multiple of its equal share of the queue, "
-        "as long as others have any left; null for no such limit.",
+        description="Frames of one individual at most, as a multiple of its equal share of the "
+        "queue, as long as others have any left; null for no such limit.",
+    )
+    share_by: Annotated[
+        Literal["video", "individual", "session"], Must("video, individual or session")
+    ] = Field(
+        default="individual",
+        description="Who has these equal shares. Without groups each video is an individual.",
     )
     presence_min: Share = Field(
         default=0.0,
@@ -384,7 +426,7 @@ class Queue(Section):
     outlier_share: Share = Field(
         default=0.0,
         description="Of each video, this share of the frames that are least like any other of it "
-        "is left out.",
+        "is left out; the farthest are listed with the queue, to be looked at.",
     )
     min_gap_s: Seconds = Field(default=0.5, description="Seconds between two frames of one video.")
     near_duplicate_quantile: Share = Field(
@@ -443,6 +485,7 @@ class Settings(Section):
         "is enough for an entry."
     )
     season: Season = Field(default_factory=Season, description=Season.__doc__)
+    groups: Groups = Field(default_factory=Groups, description=Groups.__doc__)
     sampling: Sampling = Field(default_factory=Sampling, description=Sampling.__doc__)
     embedding: Embedding = Field(default_factory=Embedding, description=Embedding.__doc__)
     decoding: Decoding = Field(default_factory=Decoding, description=Decoding.__doc__)

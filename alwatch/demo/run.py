@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -144,16 +145,16 @@ def queue_page(
 ) -> QueuePage:
     """Gather what the page of a queue shows: its frames, and a map of the archive.
 
-    The map holds all chosen frames and at most `MAP_FRAMES` of the others.
+    The map holds all frames that the page shows and at most `MAP_FRAMES` of the others.
     """
     identity = app.embedded_with()
     with app.store.pools.one_view():
         frames = app.store.pools.season_frames(identity)
         videos = app.store.videos.by_id(np.unique(frames.video_ids).tolist())
     keys = list(zip(frames.video_ids.tolist(), frames.frame_indices.tolist(), strict=True))
-    chosen = {(frame.video_id, frame.frame) for frame in queue.frames}
+    shown = {(frame.video_id, frame.frame) for frame in (*queue.frames, *queue.review)}
     step = max(1, len(keys) // MAP_FRAMES)
-    rows = [row for row, key in enumerate(keys) if row % step == 0 or key in chosen]
+    rows = [row for row, key in enumerate(keys) if row % step == 0 or key in shown]
     plane = neighbour_map(frames.vectors[rows], np.random.default_rng(0))
     points = {
         keys[row]: PagePoint(
@@ -166,9 +167,9 @@ def queue_page(
         for row, (x, y) in zip(rows, plane, strict=True)
     }
     times_s = dict(zip(keys, frames.times_s.tolist(), strict=True))
-    return QueuePage(
-        season=queue.season,
-        frames=[
+
+    def page_frames(of: Queue) -> list[PageFrame]:
+        return [
             PageFrame(
                 point=points[frame.video_id, frame.frame],
                 rank=frame.rank,
@@ -177,9 +178,14 @@ def queue_page(
                 reason=frame.reason,
                 thumbnail=image,
             )
-            for video in app.store.queues.by_video(queue)
+            for video in app.store.queues.by_video(of)
             for frame, image in zip(video.frames, _images(app, video), strict=True)
-        ],
+        ]
+
+    return QueuePage(
+        season=queue.season,
+        frames=page_frames(queue),
+        review=page_frames(replace(queue, frames=queue.review)),
         points=list(points.values()),
         n_videos=len(videos),
         n_frames=len(keys),

@@ -114,16 +114,17 @@ class Contender:
                 f"The strategy {name} needs the scores {', '.join(lacking)}, which a trained "
                 f"network does not give; it gives {', '.join(SCORES)}. Leave it out."
             )
-        limits: dict[str, float] = {}
-        known = {key: type(value) for key, value in asdict(Limits()).items()}
+        limits: dict[str, float | str] = {}
+        known = asdict(Limits())
         for part in filter(None, rest.split("+")):
-            match = re.fullmatch(r"(\w+)=([\d.]+)", part)
-            if match is None or match[1] not in known:
+            match = re.fullmatch(r"(\w+)=(?:(\d+)|(\d*\.\d+)|([a-z]+))", part)
+            if match is None or match[1] not in known or bool(match[4]) != (match[1] == "share_by"):
                 raise SettingsError(
                     f"{spelled!r} has the limit {part!r}; limits are {', '.join(known)}, each "
-                    "with a number, as in minmax@equal_share_max=1.3."
+                    "with a number (share_by with video, individual or session), as in "
+                    "minmax@equal_share_max=1.3."
                 )
-            limits[match[1]] = int(match[2]) if match[1] == "per_video_max" else float(match[2])
+            limits[match[1]] = int(match[2]) if match[2] else match[4] or float(match[3])
         try:
             return cls(spelled, name, Limits(**limits))  # type: ignore[arg-type]
         except ValueError as error:

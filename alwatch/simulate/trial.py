@@ -54,6 +54,7 @@ class Bench:
         self._conditions = conditions
         self._seed = seed
         self._individual = archive.groups(conditions.individual)
+        self._session = archive.groups(conditions.session)
         names = archive.bodyparts
         missing = [name for name in conditions.reference if name not in names]
         if missing:
@@ -68,7 +69,7 @@ class Bench:
         )
         self.split: Split = draw_split(
             self._individual,
-            archive.groups(conditions.session),
+            self._session,
             n_base=conditions.base_frames,
             base_individuals=conditions.base_individuals,
             test_sessions=conditions.test_sessions,
@@ -170,6 +171,10 @@ class Bench:
             taken_video=archive.video[labelled],
             taken_frame=archive.frame[labelled],
             taken_time_s=time_s[labelled],
+            individual=self._individual[rows],
+            session=self._session[rows],
+            taken_individual=self._individual[labelled],
+            taken_session=self._session[labelled],
             scores=scores,
             trust=trust,
         )

@@ -56,6 +56,8 @@ class Queues:
     ) -> Queue:
         """Keep a queue; `picks` are (video id, frame index, score, reason) in rank order.
 
+        What the manifest has as `review`, in the same form, comes back as `Queue.review`.
+
         Raises
         ------
         StoreError
@@ -112,6 +114,7 @@ class Queues:
             [queue_id],
         )
         head = rows[0]
+        manifest = json.loads(head["manifest"])
         created_at = to_moment(head["created_at"])
         assert created_at is not None
         return Queue(
@@ -121,7 +124,7 @@ class Queues:
             seed=head["seed"],
             budget=head["budget"],
             created_at=created_at,
-            manifest=json.loads(head["manifest"]),
+            manifest=manifest,
             frames=tuple(
                 QueueFrame(
                     video_id=row["video_id"],
@@ -133,7 +136,17 @@ class Queues:
                 )
                 for row in frames
             ),
+            review=tuple(
+                QueueFrame(video_id, self._path_of(video_id), frame, rank, score, reason)
+                for rank, (video_id, frame, score, reason) in enumerate(
+                    manifest.get("review", []), start=1
+                )
+            ),
         )
+
+    def _path_of(self, video_id: int) -> Path:
+        sql = f"SELECT {PATH_OF_VIDEO} FROM videos WHERE id = ?"
+        return to_path(self._connection.value(sql, [video_id]))
 
     def by_video(self, queue: Queue) -> list[QueuedVideo]:
         """The queue's frames video by video, each video's in frame order."""

@@ -39,10 +39,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StoredVideo:
-    """What a page or a command shows of a video."""
+    """What a page or a command shows of a video.
+
+    `root` is the archive folder that `path` lies in; None where that is not known any more.
+    """
 
     id: int
     path: Path
+    root: Path | None
     content_hash: str
     state: VideoState
     reason: str | None
@@ -436,13 +440,17 @@ PATH_OF_VIDEO = (
 )
 """Expression on `videos`: where its content lies, or else lay last."""
 
-_LISTING = f"SELECT videos.*, {PATH_OF_VIDEO} AS path, {IS_HERE} AS here FROM videos"
+_LISTING = (
+    f"SELECT videos.*, {PATH_OF_VIDEO} AS path, {IS_HERE} AS here, "
+    f"(SELECT root FROM files WHERE files.path = {PATH_OF_VIDEO}) AS root FROM videos"
+)
 
 
 def _stored(row: sqlite3.Row) -> StoredVideo:
     return StoredVideo(
         id=row["id"],
         path=to_path(row["path"]),
+        root=None if row["root"] is None else to_path(row["root"]),
         content_hash=row["content_hash"],
         state=row["state"],
         reason=row["reason"],

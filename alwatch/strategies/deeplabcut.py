@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from alwatch.strategies.selection import Selection
-from alwatch.strategies.turns import Candidate, dealt, in_turns, ranked, take_from, videos_in_turn
+from alwatch.strategies.turns import Candidate, dealt, in_turns, ranked, take_in_turns
 
 _BATCH = 100
 
@@ -29,17 +29,21 @@ def fill_kmeans(selection: Selection, rng: np.random.Generator) -> None:
     grey images 30 pixels wide; an empty cluster, or one that the limits have closed, is made up
     for; one thread. Memory is one video's vectors in float32.
     """
-    streams = [_clusters(selection, video, share, rng) for video, share in dealt(selection, rng)]
-    take_from(selection, in_turns(selection, streams))
+
+    def stream(video: int, share: int) -> Iterator[Candidate]:
+        return _clusters(selection, video, max(share, 1), rng)
+
+    take_in_turns(selection, dealt(selection, rng), stream)
 
 
 def fill_uniform(selection: Selection, rng: np.random.Generator) -> None:
     """Take random frames of each video, all equally likely."""
-    streams = []
-    for video in videos_in_turn(selection, rng):
+
+    def stream(video: int, share: int) -> Iterator[Candidate]:
         rows = selection.open_rows(selection.videos[video])
-        streams.append(ranked(rows, np.zeros(len(rows)), "drawn at random from its video", rng))
-    take_from(selection, in_turns(selection, streams))
+        return ranked(rows, np.zeros(len(rows)), "drawn at random from its video", rng)
+
+    take_in_turns(selection, dealt(selection, rng), stream)
 
 
 def fill_jump(selection: Selection, rng: np.random.Generator) -> None:
@@ -50,11 +54,12 @@ def fill_jump(selection: Selection, rng: np.random.Generator) -> None:
     frame after, over all bodyparts, and the largest come first without a threshold.
     """
     change = selection.score("change")
-    streams = []
-    for video in videos_in_turn(selection, rng):
+
+    def stream(video: int, share: int) -> Iterator[Candidate]:
         rows = selection.open_rows(selection.videos[video])
-        streams.append(ranked(rows, change[rows], "the pose jumps to the next frame ({:.3g})", rng))
-    take_from(selection, in_turns(selection, streams))
+        return ranked(rows, change[rows], "the pose jumps to the next frame ({:.3g})", rng)
+
+    take_in_turns(selection, dealt(selection, rng), stream)
 
 
 def _clusters(

@@ -107,11 +107,18 @@ def bandwidth(selection: Selection, rng: np.random.Generator) -> float:
 
 
 def equal_say(selection: Selection) -> NDArray[np.float64]:
-    """Weights (n,) by which the open frames of each video add up to 1; 0 where closed."""
-    n_open = np.bincount(
-        selection.video[selection.open_mask], minlength=len(selection.videos)
-    ).clip(min=1)
-    return np.where(selection.open_mask, 1 / n_open[selection.video], 0)
+    """Weights (n,) by which all who have equal shares have an equal say; 0 where closed.
+
+    The open frames of each individual (or what `Limits.share_by` says) add up to 1, and those of
+    each of its videos to equal parts of it.
+    """
+    weights = np.zeros(len(selection.open_mask))
+    for videos in selection.sharers:
+        open_rows = [selection.open_rows(selection.videos[video]) for video in videos]
+        n_videos = sum(len(rows) > 0 for rows in open_rows)
+        for rows in open_rows:
+            weights[rows] = 1 / (max(len(rows), 1) * max(n_videos, 1))
+    return weights
 
 
 def _reference(

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from alwatch.scores.distances import nearest_distance
 from alwatch.scores.influence import similarity_sums
 from alwatch.strategies.selection import Selection
-from alwatch.strategies.turns import Candidate, dealt, in_turns, ranked, take_from
+from alwatch.strategies.turns import Candidate, dealt, ranked, take_from, take_in_turns
 
 _CHUNK = 4096
 
@@ -50,9 +50,12 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
     is linear in the pool.
     """
     known = selection.known_vectors()
-    streams = [_central(selection, video, share, known) for video, share in dealt(selection, rng)]
+
+    def stream(video: int, share: int) -> Iterator[Candidate]:
+        return _central(selection, video, max(share, 1), known)
+
     with threadpool_limits(limits=1):
-        take_from(selection, in_turns(selection, streams))
+        take_in_turns(selection, dealt(selection, rng), stream)
 
 
 def _central(

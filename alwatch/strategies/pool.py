@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK = 4096
+
+Level: TypeAlias = Literal["video", "individual", "session"]
+"""By what frames are told apart where they are counted."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +41,11 @@ class Pool:
         What is known of each frame, by name: signals of the pose model such as `mpe`, turned so
         that more is more worth a look, and `presence`, 1 where an animal is surely there. NaN
         where a frame has not been scored.
+    individual, session : int array of shape (n,), optional
+        Whom a frame shows, and when it was recorded; any numbers. Without them each video is an
+        individual, and a session, of its own. All frames of a video have the same.
+    taken_individual, taken_session : int arrays of shape (m,)
+        The same of the taken frames, by the same numbers; given if and only if those are.
     trust : float
         How far the uncertainty has proved to know the model's true error, from 0 (not at all, or
         nobody knows yet) to 1: its rank correlation with the error on frames that were labelled
@@ -57,11 +67,20 @@ class Pool:
     taken_time_s: NDArray[np.floating[Any]]
     scores: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
     trust: float = 0.0
+    individual: NDArray[np.integer[Any]] | None = None
+    session: NDArray[np.integer[Any]] | None = None
+    taken_individual: NDArray[np.integer[Any]] | None = None
+    taken_session: NDArray[np.integer[Any]] | None = None
 
     def __post_init__(self) -> None:
         faults = self._shape_faults() or self._value_faults()
         if faults:
             raise ValueError("; ".join(faults))
+
+    def groups(self, by: Level) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
+        """Number the video, individual or session of each frame and of each taken one."""
+        own, taken = getattr(self, by), getattr(self, f"taken_{by}")
+        return (self.video, self.taken_video) if own is None else (own, taken)
 
     def _shape_faults(self) -> list[str]:
         faults = []
@@ -72,7 +91,9 @@ class Pool:
                     f"{prefix}vectors must be a 2-D float array, one row per frame, got "
                     f"{vectors.dtype} of shape {vectors.shape}"
                 )
-            for name, kinds in (("video", "iu"), ("frame", "iu"), ("time_s", "f")):
+            of_each = [("video", "iu"), ("frame", "iu"), ("time_s", "f")]
+            of_each += [(by, "iu") for by in LEVELS[1:] if getattr(self, prefix + by) is not None]
+            for name, kinds in of_each:
                 array = getattr(self, prefix + name)
                 if array.shape != vectors.shape[:1] or array.dtype.kind not in kinds:
                     faults.append(
@@ -85,6 +106,9 @@ class Pool:
                     f"the scores {name} must be float of shape {self.vectors.shape[:1]}, got "
                     f"{array.dtype} of shape {array.shape}"
                 )
+        for by in LEVELS[1:]:
+            if (getattr(self, by) is None) != (getattr(self, f"taken_{by}") is None):
+                faults.append(f"{by} and taken_{by} must be given together")
         if not 0 <= self.trust <= 1:
             faults.append(f"trust must lie between 0 and 1, got {self.trust}")
         if not faults and len(self.vectors) and len(self.taken_vectors):
@@ -105,6 +129,15 @@ class Pool:
         if len(twice):
             first = twice[0]
             faults.append(f"frame {frame[first]} of video {video[first]} is listed twice")
+        videos = np.concatenate([self.video, self.taken_video])
+        for by in LEVELS[1:]:
+            if getattr(self, by) is None:
+                continue
+            groups = np.concatenate(self.groups(by))
+            _, first, number = np.unique(videos, return_index=True, return_inverse=True)
+            torn = np.flatnonzero(groups != groups[first][number])
+            if len(torn):
+                faults.append(f"video {videos[torn[0]]} has more than one {by}")
         return faults
 
 
@@ -120,11 +153,15 @@ class Picks:
         What the strategy measured for each at the moment of choice; 0 where it measures nothing.
     reasons : tuple of k strings
         Why each was chosen, for the person who labels it.
+    review : tuple of (row, distance, reason)
+        Frames that were left out as unlike all others of their video, for a person to look at:
+        the most outlying first, with its distance to the nearest other frame of its video.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
     reasons: tuple[str, ...]
+    review: tuple[tuple[int, float, str], ...] = ()
 
     def __post_init__(self) -> None:
         k = len(self.reasons)
@@ -141,8 +178,9 @@ class Limits:
 
     Parameters
     ----------
-    per_video_max : int or None
-        At most this many frames of one video in one queue; frames of earlier queues don't count.
+    per_video_max, per_individual_max, per_session_max : int or None
+        At most this many frames of one video, individual or session in one queue; frames of
+        earlier queues don't count.
     min_gap_s : float
         Frames of one video that are less than this apart in time exclude each other, those
         labelled or queued before included.
@@ -151,13 +189,16 @@ class Limits:
         quantile of the distances between the video's neighbouring frames. With 0, as always,
         only frames with identical vectors do, whatever their videos.
     equal_share_max : float or None
-        At most this many times a video's equal share of the budget, rounded up, as long as other
-        videos have frames left.
+        At most this many times an equal share of the budget, rounded up, as long as others have
+        frames left.
+    share_by : {"video", "individual", "session"}
+        Who has equal shares of the budget.
     presence_min : float
         Frames whose score `presence` is below are left out; with 0, as always, none is.
     outlier_share : float
         Of each video, this share of the frames that are least like any other of it is left out:
-        what is unlike everything is as a rule a hand in the picture or a broken frame.
+        what is unlike everything is as a rule a hand in the picture or a broken frame. The
+        farthest of them come back as `Picks.review`.
     audit_share : float
         Share of the budget that is drawn at random, video by video, before the strategy
         chooses: a fair sample to measure the true error on.
@@ -175,20 +216,32 @@ class Limits:
     presence_min: float = 0.0
     outlier_share: float = 0.0
     audit_share: float = 0.0
+    per_individual_max: int | None = None
+    per_session_max: int | None = None
+    share_by: Level = "individual"
 
     def __post_init__(self) -> None:
         faults = []
-        if self.per_video_max is not None and self.per_video_max < 1:
-            faults.append(f"per_video_max must be at least 1 or None, got {self.per_video_max}")
+        for by in LEVELS:
+            most = self.most(by)
+            if most is not None and not (isinstance(most, int) and most >= 1):
+                faults.append(f"per_{by}_max must be a whole number >= 1 or None, got {most}")
         if not 0 <= self.min_gap_s < math.inf:
             faults.append(f"min_gap_s must be at least 0 and finite, got {self.min_gap_s}")
         if self.equal_share_max is not None and not 1 <= self.equal_share_max < math.inf:
             faults.append(f"equal_share_max must be at least 1 or None, got {self.equal_share_max}")
+        if self.share_by not in LEVELS:
+            faults.append(f"share_by must be one of {', '.join(LEVELS)}, got {self.share_by!r}")
         for name in ("near_duplicate_quantile", "presence_min", "outlier_share", "audit_share"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.append(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if faults:
             raise ValueError("; ".join(faults))
+
+    def most(self, by: Level) -> int | None:
+        """The cap on the frames of one video, individual or session."""
+        most: int | None = getattr(self, f"per_{by}_max")
+        return most
 
 
 def _count_not_finite(array: NDArray[Any]) -> int:

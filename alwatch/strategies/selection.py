@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alwatch.scores.distances import (
-    nearest_distance,
-    relative_squares,
-    squared_lengths,
-    unit_rows,
-)
-from alwatch.strategies.pool import Limits, Picks, Pool
+from alwatch.scores.distances import nearest_distance, unit_rows
+from alwatch.strategies.near_duplicates import keys_of, step_radius
+from alwatch.strategies.outliers import Outlier, outliers_of, to_review
+from alwatch.strategies.pool import LEVELS, Limits, Picks, Pool
+from alwatch.strategies.quotas import Quotas
 
 _CHUNK = 2048
 
 _TIME_TOLERANCE_S = 1e-6
 """Time stamps are rounded: frames exactly one gap apart must not exclude each other."""
-
-_ROUNDING = 1e-5
-"""Of distances in float32: where all steps of a video are equal, all of them are duplicates."""
 
 
 class Selection:
@@ -48,6 +43,10 @@ class Selection:
         The rows of each video.
     n_marked : int array of shape (len(videos),)
         Frames of each video that are labelled, queued or picked.
+    sharers : list of int arrays
+        Who has equal shares: the videos of each individual, or of what `Limits.share_by` says.
+    n_marked_of_sharer : int array of shape (len(sharers),)
+        Frames of each of these that are labelled, queued or picked, other seasons' included.
     open_mask : bool array of shape (n,)
         False for rows known to be closed. A row that is True may still turn out to be a
         near-duplicate: only `is_open` is the last word.
@@ -67,17 +66,16 @@ class Selection:
         self.video = np.repeat(np.arange(len(sizes)), sizes)
         self.time_s = pool.time_s[self._order].astype(np.float64)
         self.n_marked = np.zeros(len(sizes), dtype=np.int64)
-        self._n_picked = np.zeros(len(sizes), dtype=np.int64)
         self._radius: dict[int, float] = {}
         width = pool.vectors.shape[1] if len(pool.vectors) else pool.taken_vectors.shape[1]
         self._taken = unit_rows(pool.taken_vectors.reshape(len(pool.taken_vectors), width))
         self._known_of = [self._taken[:0]] * len(sizes)  # per video: labelled, queued, picked
         self._n_compared = [0] * len(sizes)  # the first so many of them were held to all rows
-        self._key = _keys(pool.vectors)[self._order]
-        self.open_mask = ~np.isin(self._key, _keys(pool.taken_vectors))
-        self._cap = budget if limits.per_video_max is None else limits.per_video_max
-        self._equal_share = _equal_share(limits, budget, len(sizes))
+        self._key = keys_of(pool.vectors)[self._order]
+        self.open_mask = ~np.isin(self._key, keys_of(pool.taken_vectors))
         self._over_share: list[NDArray[np.int64]] = []
+        self._outliers: list[list[Outlier]] = []
+        self._count_groups()
         self._close_taken(numbers)
         self._close_absent()
         self._close_outliers()
@@ -131,7 +129,12 @@ class Selection:
     def room(self, video: int) -> int:
         """How many more frames of this video may enter, as far as is known."""
         n_open = int(self.open_mask[self.videos[video]].sum())
-        return min(n_open, min(self._cap, self._equal_share) - int(self._n_picked[video]))
+        return min(n_open, self._quotas.room(video))
+
+    def room_of_sharer(self, number: int) -> int:
+        """How many more frames of the videos `sharers[number]` may enter, as far as is known."""
+        rooms = sum(self.room(video) for video in self.sharers[number].tolist())
+        return min(rooms, self._quotas.room_of_sharer(number))
 
     def is_open(self, row: int) -> bool:
         """Whether this row may be picked now. Once False it stays False."""
@@ -163,19 +166,22 @@ class Selection:
         video = int(self.video[row])
         self.open_mask[self._key == self._key[row]] = False
         self._mark(video, self.vectors(np.array([row])), self.time_s[row : row + 1])
-        self._n_picked[video] += 1
-        if self.room(video) == 0:
-            if self._n_picked[video] < self._cap:
-                self._over_share.append(self.open_rows(self.videos[video]))
-            self.open_mask[self.videos[video]] = False
+        self.n_marked_of_sharer[self._sharer[video]] += 1
+        capped, shared_out = self._quotas.count(video)
+        for other in capped:
+            self.open_mask[self.videos[other]] = False
+        for other in shared_out:
+            self._over_share.append(self.open_rows(self.videos[other]))
+            self.open_mask[self.videos[other]] = False
 
     def lift_equal_shares(self) -> bool:
-        """Give what some videos could not use to the others; whether that opens any row.
+        """Give what some could not use to the others; whether that opens any row.
 
         For `select`, when a strategy has found all that there is within equal shares.
         """
-        self._equal_share = self._budget
-        held = np.concatenate([np.empty(0, np.int64), *self._over_share])
+        self._quotas.lift_shares()
+        may_enter = [rows for rows in self._over_share if self._has_room_under_caps(rows)]
+        held = np.concatenate([np.empty(0, np.int64), *may_enter])
         self._over_share.clear()
         picked = np.array([row for row, _, _ in self._picks], np.int64)
         self.open_mask[held[~np.isin(self._key[held], self._key[picked])]] = True
@@ -192,11 +198,13 @@ class Selection:
                     due -= 1
 
     def picks(self) -> Picks:
-        """What was picked, with the pool's own row numbers."""
+        """What was picked, and what to look at, with the pool's own row numbers."""
+        review = to_review(self._outliers)
         return Picks(
             rows=np.array([self._order[row] for row, _, _ in self._picks], dtype=np.int64),
             scores=np.array([score for _, score, _ in self._picks], dtype=np.float64),
             reasons=tuple(reason for _, _, reason in self._picks),
+            review=tuple((int(self._order[o.row]), o.distance, o.reason) for o in review),
         )
 
     def _random_open(self, within: slice, rng: np.random.Generator) -> int | None:
@@ -205,6 +213,26 @@ class Selection:
             if self.is_open(row):
                 return row
         return None
+
+    def _count_groups(self) -> None:
+        """Number the groups of videos that caps and shares are for."""
+        share_by = self._limits.share_by
+        first = self._order[np.array([within.start for within in self.videos], np.int64)]
+        group = {}
+        for by in LEVELS:
+            of_rows, taken = self._pool.groups(by)
+            names, number = np.unique(of_rows[first], return_inverse=True)
+            group[by] = number.astype(np.int64)
+            if by == share_by:
+                n_taken = [np.count_nonzero(taken == name) for name in names]
+                self.n_marked_of_sharer = np.array(n_taken, np.int64)
+        self._quotas = Quotas(group, self._limits, self._budget)
+        self._sharer = group[share_by]
+        self.sharers = self._quotas.sharers
+
+    def _has_room_under_caps(self, rows: NDArray[np.int64]) -> bool:
+        """Whether rows of one video may be picked but for equal shares."""
+        return len(rows) > 0 and self._quotas.room_under_caps(int(self.video[rows[0]])) > 0
 
     def _close_taken(self, numbers: NDArray[Any]) -> None:
         pool = self._pool
@@ -223,13 +251,15 @@ class Selection:
 
     def _close_outliers(self) -> None:
         """Close each video's frames that are farthest from their nearest neighbour in it."""
-        share = self._limits.outlier_share
-        for within in self.videos if share > 0 else []:
-            n_out = int(share * (within.stop - within.start))
-            if n_out:
-                alone = _distance_to_other(self.vectors(within))
-                out = np.argsort(-alone, kind="stable")[:n_out]
-                self.open_mask[within.start + out] = False
+        for within in self.videos if self._limits.outlier_share > 0 else []:
+            found = [
+                replace(each, row=within.start + each.row)
+                for each in outliers_of(self.vectors(within), self._limits.outlier_share)
+            ]
+            self._outliers.append(
+                [each for each in found if self.open_mask[each.row] and np.isfinite(each.distance)]
+            )
+            self.open_mask[[each.row for each in found]] = False
 
     def _mark(self, video: int, vectors: NDArray[np.float32], at_s: NDArray[Any]) -> None:
         """Make frames of this video known, and close the frames too near to them in time."""
@@ -248,7 +278,10 @@ class Selection:
         known = self._known_of[video]
         if len(known) == 0 or self._limits.near_duplicate_quantile == 0:
             return False
-        radius = self._near_duplicate_radius(video)
+        if video not in self._radius:
+            quantile = self._limits.near_duplicate_quantile
+            self._radius[video] = step_radius(self.vectors, self.videos[video], quantile)
+        radius = self._radius[video]
         if nearest_distance(self.vectors(np.array([row])), known)[0] > radius:
             return False
         # One is found, so there may be thousands: close them all now instead of one by one.
@@ -259,44 +292,3 @@ class Selection:
             self.open_mask[part] = nearest_distance(self.vectors(part), unseen) > radius
         self._n_compared[video] = len(known)
         return True
-
-    def _near_duplicate_radius(self, video: int) -> float:
-        """The set quantile of the distances between this video's neighbouring frames."""
-        if video not in self._radius:
-            start, stop = self.videos[video].start, self.videos[video].stop
-            steps = [np.zeros(0, dtype=np.float32)]
-            for low in range(start, stop - 1, _CHUNK):
-                rows = self.vectors(slice(low, min(low + _CHUNK + 1, stop)))
-                steps.append(np.linalg.norm(rows[1:] - rows[:-1], axis=1))
-            quantile = self._limits.near_duplicate_quantile
-            lengths = np.concatenate(steps)
-            radius = float(np.quantile(lengths, quantile)) if len(lengths) else 0.0
-            self._radius[video] = radius * (1 + _ROUNDING)
-        return self._radius[video]
-
-
-def _equal_share(limits: Limits, budget: int, n_videos: int) -> int:
-    """How many frames of one video may be picked while others have any left."""
-    if limits.equal_share_max is None:
-        return budget
-    return math.ceil(limits.equal_share_max * budget / max(n_videos, 1))
-
-
-def _distance_to_other(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Distance of each row to the nearest other one."""
-    distance = np.full(len(rows), np.inf, np.float32)
-    for low in range(0, len(rows), _CHUNK):
-        part = slice(low, min(low + _CHUNK, len(rows)))
-        squares = relative_squares(rows[part], rows) + squared_lengths(rows[part])[:, None]
-        squares[np.arange(part.stop - low), np.arange(low, part.stop)] = np.inf
-        distance[part] = np.sqrt(squares.min(axis=1).clip(min=0))
-    return distance
-
-
-def _keys(vectors: NDArray[Any]) -> NDArray[np.int64]:
-    """A number for each row that is equal for equal rows; adding 0 turns -0 into 0."""
-    keys = np.empty(len(vectors), dtype=np.int64)
-    for low in range(0, len(vectors), _CHUNK):
-        part = vectors[low : low + _CHUNK].astype(np.float32) + np.float32(0)
-        keys[low : low + _CHUNK] = [hash(row.tobytes()) for row in part]
-    return keys

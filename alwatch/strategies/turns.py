@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -58,13 +58,6 @@ def take_from(selection: Selection, candidates: Iterator[Candidate]) -> None:
             selection.take(*candidate)
 
 
-def videos_in_turn(selection: Selection, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Videos that have room: fewest labelled or queued frames first, random among equals."""
-    room = np.array([selection.room(video) for video in range(len(selection.videos))], np.int64)
-    order = np.lexsort((rng.random(len(room)), selection.n_marked))
-    return order[room[order] > 0]
-
-
 def equal_shares(most: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
     """Deal `budget` out one by one in turns; whoever has reached `most` is passed over."""
     shares = np.zeros_like(most)
@@ -75,12 +68,50 @@ def equal_shares(most: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
     return shares
 
 
-def dealt(selection: Selection, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Videos in turn, each with its equal share of what remains of the budget.
+def dealt(selection: Selection, rng: np.random.Generator) -> list[list[tuple[int, int]]]:
+    """Deal what remains of the budget to those who have equal shares, and on to their videos.
 
-    A video for which nothing is left has a share of 1, in case that it stands in for another.
+    Fewest labelled or queued frames first, random among equals; who has no room is left out.
+
+    Returns
+    -------
+    list of lists of (video, share)
+        The videos of each individual (or what `Limits.share_by` says). Shares may be 0.
     """
-    videos = videos_in_turn(selection, rng)
-    room = np.array([selection.room(video) for video in videos], np.int64)
-    shares = equal_shares(room, selection.remaining).clip(min=1)
-    return list(zip(videos.tolist(), shares.tolist(), strict=True))
+    room = np.array([selection.room(video) for video in range(len(selection.videos))], np.int64)
+    lots = rng.random(len(room))
+    of_sharers = [
+        videos[np.lexsort((lots[videos], selection.n_marked[videos]))]
+        for videos in selection.sharers
+    ]
+    first = np.array([videos[0] for videos in selection.sharers], np.int64)
+    turn = np.lexsort((lots[first], selection.n_marked_of_sharer))
+    turn = np.array([n for n in turn if room[of_sharers[n]].any()], np.int64)
+    most = np.array([selection.room_of_sharer(n) for n in turn], np.int64)
+    groups = []
+    for number, share in zip(turn, equal_shares(most, selection.remaining), strict=True):
+        videos = of_sharers[number][room[of_sharers[number]] > 0]
+        shares = equal_shares(room[videos], int(share))
+        groups.append(list(zip(videos.tolist(), shares.tolist(), strict=True)))
+    return groups
+
+
+def take_in_turns(
+    selection: Selection,
+    groups: Iterable[Iterable[tuple[int, int]]],
+    stream: Callable[[int, int], Iterator[Candidate]],
+) -> None:
+    """Take candidates of the dealt groups in turn, and in each group of its videos in turn.
+
+    Parameters
+    ----------
+    selection : Selection
+    groups : iterable of iterables of (video, share)
+        As `dealt` returns them.
+    stream : callable
+        The candidates of a video that has this share.
+    """
+    streams = [
+        in_turns(selection, [stream(video, share) for video, share in group]) for group in groups
+    ]
+    take_from(selection, in_turns(selection, streams))

@@ -101,6 +101,9 @@ class QueuePage:
         What it takes to make the same queue again; `command` is what to type.
     score_sheet : bytes, optional
         A PNG of the frames of which the pose model is least and most sure, with its score maps.
+    review : sequence of PageFrame
+        Frames that were left out and that a person should look at, in any order; their ranks
+        are those among themselves.
     """
 
     season: str
@@ -114,6 +117,7 @@ class QueuePage:
     software: str
     command: str
     score_sheet: bytes | None = None
+    review: Sequence[PageFrame] = ()
 
 
 def write_queue_page(path: Path, page: QueuePage) -> None:
@@ -149,14 +153,15 @@ def write_queue_page(path: Path, page: QueuePage) -> None:
 def _check(page: QueuePage) -> None:
     ranks = Counter(frame.rank for frame in page.frames)
     faults = [f"rank {rank} is given to {n} frames" for rank, n in ranks.items() if n > 1]
-    for frame in page.frames:
+    for frame in [*page.frames, *page.review]:
         image = frame.thumbnail
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             faults.append(
                 f"the thumbnail of rank {frame.rank} must be uint8 of shape (height, width, 3), "
                 f"got {image.dtype} of shape {image.shape}"
             )
-    for point in [*page.points, *(frame.point for frame in page.frames)]:
+    shown = [frame.point for frame in [*page.frames, *page.review]]
+    for point in [*page.points, *shown]:
         if not (math.isfinite(point.x) and math.isfinite(point.y)):
             faults.append(f"frame {point.frame} of {point.video!r} is at ({point.x}, {point.y})")
     if faults:
@@ -176,7 +181,9 @@ def _view(page: QueuePage) -> dict[str, Any]:
     """Everything the template shows, as it shows it."""
     frames = sorted(page.frames, key=lambda frame: frame.rank)
     chosen = {_identity(frame.point) for frame in frames}
-    others = [point for point in page.points if _identity(point) not in chosen]
+    left_out = [frame.point for frame in page.review]
+    seen = {_identity(point): point for point in [*page.points, *left_out]}
+    others = [point for key, point in seen.items() if key not in chosen]
     everything = [*others, *(frame.point for frame in frames)]
     counts = Counter(point.season for point in everything)
     seasons = {name: _Season(name, i, counts[name]) for i, name in enumerate(sorted(counts))}
@@ -187,6 +194,10 @@ def _view(page: QueuePage) -> dict[str, Any]:
         "share": _percent(len(frames), page.n_frames),
         "seasons": list(seasons.values()),
         "cards": [_card(frame, seasons[frame.point.season]) for frame in frames],
+        "review": [
+            _card(frame, seasons[frame.point.season])
+            for frame in sorted(page.review, key=lambda frame: frame.rank)
+        ],
         "marks": _marks(frames, seasons, scale),
         "dots": _dots(dots, seasons, scale),
         "n_dots": len(dots),

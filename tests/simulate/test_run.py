@@ -184,6 +184,11 @@ def test_limits_are_spelled_after_the_name() -> None:
     contender = Contender.read("minmax@per_video_max=3+min_gap_s=0.5")
     assert contender.strategy == "minmax"
     assert contender.limits == Limits(per_video_max=3, min_gap_s=0.5)
+    contender = Contender.read("herding@per_individual_max=3+per_session_max=9+share_by=video")
+    assert contender.limits == Limits(per_individual_max=3, per_session_max=9, share_by="video")
+    for spelled in ("share_by=3", "per_video_max=many", "share_by=cage", "per_video_max=1.5"):
+        with pytest.raises(SettingsError, match=spelled.split("=")[0]):
+            Contender.read(f"herding@{spelled}")
 
 
 CONDITIONS = Conditions(
@@ -224,6 +229,18 @@ def test_the_oracle_weighs_frames_by_the_true_error(archive: LabelledArchive) ->
         rng=np.random.default_rng([0, 0]),
     )  # fmt: skip
     assert chosen.tolist() == expected.rows.tolist()
+
+
+def test_the_patterns_tell_the_pool_who_is_shown_and_when(archive: LabelledArchive) -> None:
+    bench = Bench(archive, replace(CONDITIONS, steps=5), seed=0)
+    rows = bench.split.pool
+    bench._vectors = np.ones((len(rows), 2), np.float32)
+    bench._base_vectors = np.ones((len(bench.split.base), 2), np.float32)
+    pool = bench._pool(rows[:4], {}, 0.0)
+    assert pool.individual is not None and pool.taken_session is not None
+    assert pool.individual.tolist() == archive.groups("(.*)")[rows].tolist()
+    taken = np.concatenate([bench.split.base, rows[:4]])
+    assert pool.taken_session.tolist() == archive.groups("^(.*)_")[taken].tolist()
 
 
 def test_a_seed_runs_the_base_every_contender_at_every_budget_and_the_whole_pool() -> None:

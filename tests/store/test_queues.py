@@ -39,6 +39,24 @@ def test_a_queue_comes_back_as_it_was_kept(store: Store) -> None:
     assert queue.manifest == {"software": "x"}
 
 
+def test_what_the_manifest_has_for_review_comes_back_with_its_video(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7])
+    queue = store.queues.add(
+        season="s1",
+        strategy="minmax",
+        seed=3,
+        budget=5,
+        picks=[(video, 0, 0.5, "x")],
+        manifest={"review": [(video, 7, 0.8, "odd"), (video, 4, 0.3, "odd too")]},
+        now=NOW,
+    )
+    assert [(f.video, f.frame, f.rank, f.score, f.reason) for f in queue.review] == [
+        (Path("/archive/a.mp4"), 7, 1, 0.8, "odd"),
+        (Path("/archive/a.mp4"), 4, 2, 0.3, "odd too"),
+    ]
+    assert [frame.frame for frame in queue.frames] == [0]
+
+
 def test_no_frame_is_queued_twice_and_the_second_queue_is_not_kept_in_part(store: Store) -> None:
     video = add_video(store, "a.mp4", [0, 4, 7])
     add(store, (video, 7))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from alwatch.strategies.pool import Limits, Picks, Pool
+from alwatch.strategies.pool import LEVELS, Level, Limits, Picks, Pool
 
 TOLERANCE = 1e-4
 
@@ -58,6 +58,24 @@ def with_taken(pool: Pool, rows: object) -> Pool:
     )
 
 
+def grouped(pool: Pool, individual: Iterable[int], session: Iterable[int]) -> Pool:
+    """The same pool, with the individual and the session of each video, in order of its number."""
+    numbers = np.unique(np.concatenate([pool.video, pool.taken_video]))
+    arrays = {}
+    for name, of_video in (("individual", individual), ("session", session)):
+        of_number = dict(zip(numbers.tolist(), of_video, strict=False))
+        for prefix in ("", "taken_"):
+            videos = getattr(pool, prefix + "video").tolist()
+            arrays[prefix + name] = np.array([of_number[video] for video in videos], np.int64)
+    return replace(pool, **arrays)
+
+
+def counts(pool: Pool, picks: Picks, by: Level = "video") -> list[int]:
+    """How many picks each video, individual or session has, in order of its number."""
+    groups, _ = pool.groups(by)
+    return [int((groups[picks.rows] == group).sum()) for group in np.unique(groups)]
+
+
 def reordered(pool: Pool, order: np.ndarray) -> Pool:
     """The same pool, read in another order."""
     return replace(
@@ -67,6 +85,8 @@ def reordered(pool: Pool, order: np.ndarray) -> Pool:
         frame=pool.frame[order],
         time_s=pool.time_s[order],
         scores={name: values[order] for name, values in pool.scores.items()},
+        individual=None if pool.individual is None else pool.individual[order],
+        session=None if pool.session is None else pool.session[order],
     )
 
 
@@ -123,6 +143,14 @@ class Referee:
         distance = np.linalg.norm(self.unit[one] - self.unit[other])
         return radius is not None and bool(distance <= radius + slack)
 
+    def is_capped(self, row: int, rows: list[int]) -> bool:
+        """Whether a cap keeps this row from joining those that are picked."""
+        return any(
+            (self.pool.groups(by)[0][rows] == self.pool.groups(by)[0][row]).sum()
+            == self.limits.most(by)
+            for by in LEVELS
+        )
+
     def check(self, picks: Picks, budget: int) -> None:
         """Fail unless the picks keep the limits and leave nothing open that was wanted."""
         rows = [int(row) for row in picks.rows]
@@ -133,16 +161,13 @@ class Referee:
         for i, row in enumerate(rows):
             for other in [*self.taken, *rows[:i]]:
                 assert not self.excludes(row, other, slack=-TOLERANCE), (row, other)
-        per_video = np.bincount(np.unique(self.pool.video, return_inverse=True)[1][rows])
-        cap = self.limits.per_video_max
-        assert cap is None or (per_video <= cap).all()
+        for by in LEVELS:
+            cap = self.limits.most(by)
+            assert cap is None or max(counts(self.pool, picks, by), default=0) <= cap
         if len(rows) == budget:
             return
         for row in set(range(len(self.pool.video))) - set(rows):
-            capped = (
-                cap is not None and (self.pool.video[rows] == self.pool.video[row]).sum() == cap
-            )
-            assert capped or any(
+            assert self.is_capped(row, rows) or any(
                 self.excludes(row, other, slack=TOLERANCE) for other in [*self.taken, *rows]
             ), f"row {row} was still open"
 

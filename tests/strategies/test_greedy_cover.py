@@ -10,7 +10,7 @@ import pytest
 from alwatch.strategies.greedy_cover import bandwidth, equal_say, take_covering
 from alwatch.strategies.pool import Limits, Picks, Pool
 from alwatch.strategies.selection import Selection
-from tests.strategies.pools import Referee, make_pool, on_circle, walks, with_taken
+from tests.strategies.pools import Referee, grouped, make_pool, on_circle, walks, with_taken
 
 NO_LIMITS = Limits()
 
@@ -147,3 +147,12 @@ def test_the_open_frames_of_every_video_have_an_equal_say() -> None:
     pool = with_taken(make_pool(on_circle(range(6)), [0, 0, 0, 0, 1, 2], range(6)), [1, 5])
     say = equal_say(Selection(pool, NO_LIMITS, 1))
     np.testing.assert_allclose(say, [1 / 3, 0, 1 / 3, 1 / 3, 1, 0])
+
+
+def test_videos_of_one_individual_share_its_say() -> None:
+    pool = make_pool(on_circle(range(6)), [0, 0, 1, 1, 1, 2], range(6))
+    say = equal_say(Selection(grouped(pool, [8, 8, 4], [0, 0, 0]), NO_LIMITS, 1))
+    np.testing.assert_allclose(say, [1 / 4, 1 / 4, 1 / 6, 1 / 6, 1 / 6, 1])
+    by_session = replace(NO_LIMITS, share_by="session")
+    say = equal_say(Selection(grouped(pool, [8, 8, 4], [0, 0, 0]), by_session, 1))
+    np.testing.assert_allclose(say, [1 / 6, 1 / 6, 1 / 9, 1 / 9, 1 / 9, 1 / 3])

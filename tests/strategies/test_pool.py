@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alwatch.strategies.pool import Limits, Picks
-from tests.strategies.pools import make_pool, with_taken
+from tests.strategies.pools import grouped, make_pool, with_taken
 
 
 def test_a_pool_names_all_wrong_shapes_at_once() -> None:
@@ -57,6 +57,26 @@ def test_a_pool_refuses_nan_in_taken_vectors() -> None:
         replace(pool, taken_vectors=np.full((1, 2), np.nan, np.float16))
 
 
+def test_without_groups_each_video_is_its_own_individual_and_session() -> None:
+    pool = with_taken(make_pool(np.eye(3), [4, 4, 9]), [2])
+    assert [array.tolist() for array in pool.groups("individual")] == [[4, 4, 9], [9]]
+    given = grouped(pool, [1, 0], [5, 5])
+    assert [array.tolist() for array in given.groups("individual")] == [[1, 1, 0], [0]]
+    assert [array.tolist() for array in given.groups("session")] == [[5, 5, 5], [5]]
+
+
+def test_a_pool_refuses_groups_that_do_not_fit_its_frames() -> None:
+    pool = with_taken(make_pool(np.eye(3), [4, 4, 9]), [2])
+    with pytest.raises(ValueError, match="individual and taken_individual must be given together"):
+        replace(pool, individual=np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match=r"session must be int of shape \(3,\), got float64"):
+        replace(pool, session=np.zeros(3), taken_session=np.zeros(1, np.int64))
+    with pytest.raises(ValueError, match="video 4 has more than one session"):
+        replace(pool, session=np.array([0, 1, 1]), taken_session=np.array([1]))
+    with pytest.raises(ValueError, match="video 9 has more than one individual"):
+        replace(pool, individual=np.array([0, 0, 1]), taken_individual=np.array([2]))
+
+
 def test_picks_must_be_equally_long() -> None:
     with pytest.raises(ValueError, match="equally long"):
         Picks(rows=np.zeros(2, np.int64), scores=np.zeros(2), reasons=("one",))
@@ -64,9 +84,19 @@ def test_picks_must_be_equally_long() -> None:
 
 def test_limits_name_all_their_faults_at_once() -> None:
     with pytest.raises(ValueError) as caught:
-        Limits(per_video_max=0, min_gap_s=-1, near_duplicate_quantile=2, audit_share=float("nan"))
+        Limits(
+            0,
+            min_gap_s=-1,
+            near_duplicate_quantile=2,
+            audit_share=float("nan"),
+            per_session_max=-1,
+            per_individual_max=1.5,  # type: ignore[arg-type]
+            share_by="cage",  # type: ignore[arg-type]
+        )
     assert str(caught.value) == (
-        "per_video_max must be at least 1 or None, got 0; min_gap_s must be at least 0 and "
-        "finite, got -1; near_duplicate_quantile must lie between 0 and 1, got 2; audit_share "
-        "must lie between 0 and 1, got nan"
+        "per_video_max must be a whole number >= 1 or None, got 0; per_individual_max must be a "
+        "whole number >= 1 or None, got 1.5; per_session_max must be a whole number >= 1 or None, "
+        "got -1; min_gap_s must be at least 0 and finite, got -1; share_by must be one of "
+        "video, individual, session, got 'cage'; near_duplicate_quantile must lie between 0 and "
+        "1, got 2; audit_share must lie between 0 and 1, got nan"
     )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alwatch.strategies.pool import Limits, Picks, Pool
+from alwatch.strategies.pool import LEVELS, Limits, Picks, Pool
 from alwatch.strategies.registry import STRATEGIES, select
 from tests.strategies.pools import (
     Referee,
+    counts,
+    grouped,
     make_pool,
     names,
     reordered,
@@ -43,6 +46,17 @@ DETERMINISTIC = {
     "uncertainty_herding",
 }
 """Strategies whose queue the seed does not change, but for the audit and equal scores."""
+GOLDEN = {
+    "balanced_herding": [288, 57, 145, 263, 227, 31, 100, 214, 186, 274, 247, 171],
+    "dlc_uniform": [288, 57, 175, 215, 88, 247, 40, 120, 191, 74, 255, 47],
+    "herding": [288, 57, 145, 263, 227, 31, 100, 214, 186, 171, 274, 247],
+    "influence": [288, 57, 145, 225, 100, 263, 31, 165, 214, 115, 249, 21],
+    "minmax": [288, 57, 179, 238, 241, 212, 122, 29, 265, 181, 226, 110],
+    "random": [288, 57, 12, 167, 115, 35, 285, 131, 172, 282, 29, 140],
+    "stride": [288, 57, 121, 226, 100, 278, 15, 150, 197, 73, 249, 40],
+    "uniform": [288, 57, 40, 14, 189, 274, 221, 77, 104, 132, 160, 248],
+}
+"""Rows as they were before videos could be grouped."""
 
 
 def run(pool: Pool, strategy: str, budget: int, limits: Limits = NO_LIMITS, seed: int = 0) -> Picks:
@@ -64,6 +78,8 @@ def pools(draw: st.DrawFn) -> Pool:
     dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
     pool = make_pool(vectors, video, frame, frame / 10, dtype=dtype)
     pool = with_taken(pool, rng.choice(n, draw(st.integers(0, min(n, 4))), replace=False))
+    if draw(st.booleans()):
+        pool = grouped(pool, rng.integers(3, size=4), rng.integers(2, size=4))
     kept = np.flatnonzero(rng.random(n) < draw(st.sampled_from([0.5, 1.0])))
     return reordered(pool, rng.permutation(kept))
 
@@ -75,6 +91,9 @@ limits = st.builds(
     near_duplicate_quantile=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     equal_share_max=st.sampled_from([None, 1.0, 1.5]),
     audit_share=st.sampled_from([0.0, 0.15, 1.0]),
+    per_individual_max=st.none() | st.integers(1, 5),
+    per_session_max=st.none() | st.integers(1, 9),
+    share_by=st.sampled_from(LEVELS),
 )
 
 
@@ -85,6 +104,63 @@ def test_a_queue_keeps_every_limit_and_is_short_only_when_nothing_is_open(
     strategy: str, pool: Pool, limits: Limits, budget: int, seed: int
 ) -> None:
     Referee(pool, limits).check(run(pool, strategy, budget, limits, seed), budget)
+
+
+@every_strategy
+def test_where_no_groups_are_given_each_video_is_one(strategy: str) -> None:
+    pool = with_taken(walks(n_videos=5, n_frames=40, seed=3), [0, 1, 70])
+    own = range(5)
+    for share_by in LEVELS:
+        limits = Limits(4, 0.3, 0.3, 1.3, audit_share=0.15, share_by=share_by)
+        for seed in range(2):
+            plain = run(pool, strategy, 12, limits, seed)
+            given = run(grouped(pool, own, own), strategy, 12, limits, seed)
+            assert plain.rows.tolist() == given.rows.tolist()
+            assert plain.reasons == given.reasons
+
+
+@pytest.mark.parametrize("strategy", sorted(GOLDEN))
+def test_without_groups_the_picks_are_those_of_before_there_were_any(strategy: str) -> None:
+    pool = with_taken(walks(n_videos=5, n_frames=60, seed=3), [0, 1, 70, 200])
+    limits = Limits(4, 0.3, 0.3, equal_share_max=1.3, outlier_share=0.05, audit_share=0.15)
+    assert run(pool, strategy, 12, limits, seed=1).rows.tolist() == GOLDEN[strategy]
+
+
+@every_strategy
+def test_an_individual_of_many_videos_has_one_equal_share(strategy: str) -> None:
+    pool = grouped(walks(n_videos=6, n_frames=30, seed=0), [0, 0, 0, 0, 1, 2], range(6))
+    limits = Limits(equal_share_max=1.0)
+    assert counts(pool, run(pool, strategy, 12, limits), "individual") == [4, 4, 4]
+    by_video = run(pool, strategy, 12, replace(limits, share_by="video"))
+    assert counts(pool, by_video) == [2] * 6
+
+
+@every_strategy
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    individual=st.lists(st.integers(0, 4), min_size=5, max_size=5),
+    lengths=st.lists(st.integers(1, 12), min_size=5, max_size=5),
+    each=st.integers(1, 4),
+)
+def test_a_budget_that_can_be_dealt_evenly_gives_everyone_their_share(
+    strategy: str, individual: list[int], lengths: list[int], each: int
+) -> None:
+    kept = np.concatenate([12 * video + np.arange(n) for video, n in enumerate(lengths)])
+    pool = grouped(reordered(walks(5, 12, seed=0), kept), individual, range(5))
+    _, held = np.unique(pool.groups("individual")[0], return_counts=True)
+    picks = run(pool, strategy, each * len(held), Limits(equal_share_max=1.0))
+    found = counts(pool, picks, "individual")
+    assert all(n >= min(each, has) for n, has in zip(found, held.tolist(), strict=True))
+
+
+@every_strategy
+def test_what_an_individual_cannot_use_goes_to_the_others(strategy: str) -> None:
+    short = reordered(walks(n_videos=3, n_frames=30, seed=0), np.r_[0:30, 30, 60])
+    pool = grouped(short, [5, 9, 9], [0, 0, 0])
+    limits = Limits(equal_share_max=1.0)
+    assert counts(pool, run(pool, strategy, 9, limits), "individual") == [7, 2]
+    capped = replace(limits, per_individual_max=6)
+    assert counts(pool, run(pool, strategy, 9, capped), "individual") == [6, 2]
 
 
 @every_strategy

@@ -11,7 +11,7 @@ import pytest
 from alwatch.strategies.pool import Limits
 from alwatch.strategies.registry import select
 from alwatch.strategies.selection import Selection
-from tests.strategies.pools import make_pool, on_circle, walks, with_taken
+from tests.strategies.pools import grouped, make_pool, on_circle, reordered, walks, with_taken
 
 
 def still_open(selection: Selection) -> list[int]:
@@ -205,6 +205,32 @@ def test_a_cap_per_video_holds_beyond_equal_shares() -> None:
     assert np.bincount(pool.video[picks.rows]).tolist() == [4, 1, 1]
 
 
+def test_a_cap_per_session_closes_all_of_its_videos() -> None:
+    # Two individuals in each of two sessions: videos 0 and 1 are of one, 2 and 3 of the other.
+    pool = grouped(
+        make_pool(on_circle(range(8)), np.repeat(range(4), 2)), [0, 1, 0, 1], [0, 0, 1, 1]
+    )
+    selection = Selection(pool, Limits(per_session_max=2, per_individual_max=3), 8)
+    assert [selection.room(video) for video in range(4)] == [2, 2, 2, 2]
+    selection.take(0, 0.0, "x")
+    assert [selection.room(video) for video in range(4)] == [1, 1, 2, 2]
+    selection.take(2, 0.0, "x")
+    assert still_open(selection) == [4, 5, 6, 7]
+    selection.take(6, 0.0, "x")
+    selection.take(7, 0.0, "x")
+    assert still_open(selection) == []
+
+
+def test_a_cap_that_fills_up_later_holds_when_equal_shares_are_lifted() -> None:
+    pool = grouped(make_pool(on_circle(range(6)), [0] * 4 + [1, 1]), [0, 1], [3, 3])
+    selection = Selection(pool, Limits(equal_share_max=1.0, per_session_max=2), 2)
+    selection.take(0, 0.0, "x")  # video 0 has its share, and its session room for one more
+    assert still_open(selection) == [4, 5]
+    selection.take(4, 0.0, "x")
+    assert not selection.lift_equal_shares()
+    assert still_open(selection) == []
+
+
 def test_frames_without_an_animal_are_closed_and_unscored_ones_stay() -> None:
     pool = make_pool(on_circle(range(4)))
     scored = replace(pool, scores={"presence": np.array([0.9, 0.1, np.nan, 0.5])})
@@ -217,6 +243,44 @@ def test_the_frames_that_are_unlike_all_others_of_their_video_are_closed() -> No
     degrees = [0, 1, 2, 92, 3, 50, 51, 52, 53, 143]
     pool = make_pool(on_circle(degrees), video=[0] * 5 + [1] * 5)
     assert still_open(Selection(pool, Limits(outlier_share=0.2), 4)) == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
+def test_what_was_left_out_comes_back_to_be_looked_at() -> None:
+    # Rows 3 and 9 are 50 and 90 degrees from anything in their video, whose frames else lie one
+    # degree apart; in the pool's own order they are rows 6 and 0. Row 2 is labelled.
+    degrees = [0, 1, 2, 53, 3, 50, 51, 52, 53, 143]
+    pool = make_pool(on_circle(degrees), video=[0] * 5 + [1] * 5)
+    back = with_taken(reordered(pool, np.arange(10)[::-1]), [7])
+    picks = select(
+        back,
+        strategy="herding",
+        budget=3,
+        limits=Limits(outlier_share=0.2),
+        rng=np.random.default_rng(0),
+    )
+    assert [row for row, _, _ in picks.review] == [0, 6]
+    np.testing.assert_allclose(
+        [distance for _, distance, _ in picks.review], [2**0.5, 0.8452], atol=1e-4
+    )
+    assert picks.review[1][2].startswith(
+        "unlike any other frame of its video (distance 0.85; median 0.02): a hand in the picture"
+    )
+    assert not {0, 6} & set(picks.rows.tolist())
+    assert (
+        select(
+            back, strategy="herding", budget=3, limits=Limits(), rng=np.random.default_rng(0)
+        ).review
+        == ()
+    )
+
+
+def test_an_outlier_that_is_labelled_or_has_no_animal_needs_no_second_look() -> None:
+    pool = make_pool(on_circle([0, 1, 2, 92, 3, 200]))
+    scored = replace(pool, scores={"presence": np.array([1, 1, 1, 0.1, 1, 1])})
+    limits = Limits(outlier_share=0.4, presence_min=0.5)
+    assert Selection(with_taken(scored, [5]), limits, 3).picks().review == ()
+    rows = [row for row, _, _ in Selection(scored, limits, 3).picks().review]
+    assert rows == [5]
 
 
 def test_a_score_is_in_the_selections_own_order() -> None:

@@ -123,6 +123,23 @@ def test_every_chosen_frame_has_a_marker_that_leads_to_its_card_and_back(tmp_pat
     assert backs == [f"#mark-{rank}" for rank in range(1, 6)]
 
 
+def test_frames_that_were_left_out_have_a_section_of_their_own(tmp_path: Path) -> None:
+    page = make_page(2)
+    odd = [
+        replace(page.frames[0], point=make_point(at), rank=rank, score=at / 100, reason=f"odd {at}")
+        for at, rank in ((29, 2), (90, 1))
+    ]
+    assert "Left out" not in written(tmp_path, page).text
+    parsed = written(tmp_path, replace(page, review=odd))
+    text = " ".join(parsed.text.split())
+    assert text.index("reason number 2") < text.index("Left out: look at these")
+    assert text.index("distance 0.9 2025-autumn odd 90") < text.index("distance 0.29")
+    assert "frames chosen2 of" in text
+    assert len(parsed.of_class("mark")) == 2
+    labels = [dot["data-label"] for dot in parsed.named("use")]
+    assert labels.count("a.mp4, frame 29") == labels.count("a.mp4, frame 90") == 1
+
+
 def test_a_frame_is_on_the_map_once(tmp_path: Path) -> None:
     parsed = written(tmp_path, make_page(4, 30))  # frames 7, 14, 21 and 28 are chosen
     labels = [dot["data-label"] for dot in parsed.named("use")]
@@ -275,8 +292,9 @@ def test_a_thumbnail_that_is_no_rgb_picture_is_refused(
 ) -> None:
     page = make_page(1)
     wrong = replace(page.frames[0], thumbnail=np.zeros(shape, np.uint8))
-    with pytest.raises(ValueError, match="thumbnail of rank 1 must be uint8"):
-        write_queue_page(tmp_path / "queue.html", replace(page, frames=[wrong]))
+    for frames in ({"frames": [wrong]}, {"review": [wrong]}):
+        with pytest.raises(ValueError, match="thumbnail of rank 1 must be uint8"):
+            write_queue_page(tmp_path / "queue.html", replace(page, **frames))
 
 
 def test_a_place_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
