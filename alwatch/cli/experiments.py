@@ -32,7 +32,13 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
 
 
 @alwatch.command()
-@click.argument("project", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument(
+    "projects",
+    nargs=-1,
+    required=True,
+    metavar="PROJECT...",
+    type=click.Path(path_type=Path, dir_okay=False),
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -78,14 +84,14 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
 )
 @click.option(
     "--individual",
-    default="(.*)",
+    default="^(.*?)(/#.*)?$",
     show_default=True,
     metavar="PATTERN",
     help="Its first group, in a video's name, is the individual.",
 )
 @click.option(
     "--session",
-    default="(.*)",
+    default="^([^/]*)",
     show_default=True,
     metavar="PATTERN",
     help="Its first group is the session; whole sessions are held out.",
@@ -106,6 +112,11 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
     default="pose",
     show_default=True,
     help="By which frames are compared: the base model's backbone, or HOG.",
+)
+@click.option(
+    "--predicted",
+    is_flag=True,
+    help="Take predictions in SLEAP projects as truth where nobody has labelled.",
 )
 @click.option(
     "--reference",
@@ -157,11 +168,12 @@ class _Budgets(click.ParamType[tuple[str, ...]]):
 )
 @json_option
 def simulate(as_json: bool, **options: Any) -> None:
-    """Would a strategy have saved labels? Try it on the labelled frames of PROJECT.
+    """Would a strategy have saved labels? Try it on the labelled frames of PROJECTs.
 
-    PROJECT is the config.yaml of a DeepLabCut project. A small network is trained on what is
-    labelled at the start; each strategy chooses, the truth answers, and the network is trained
-    anew and tested on animals that it has never seen. An interrupted run goes on where it was.
+    PROJECT is the config.yaml of a DeepLabCut project, or the .slp of a SLEAP project. Of several,
+    the bodyparts that all have count. A small network is trained on what is labelled at the
+    start; each strategy chooses, the truth answers, and the network is trained anew and tested on
+    animals that it has never seen. An interrupted run goes on where it was.
     """
     from alwatch.simulate.command import run_simulation
 

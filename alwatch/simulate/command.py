@@ -52,7 +52,7 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
     SettingsError
         An option is wrong.
     """
-    project: Path = options["project"]
+    projects: tuple[Path, ...] = options["projects"]
     names = [name.strip() for name in options["strategies"].split(",") if name.strip()]
     if options["baseline"] not in names:
         raise SettingsError(
@@ -61,7 +61,7 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
         )
     if options["size_px"] % 16:
         raise SettingsError(f"--size is {options['size_px']}; it must be a multiple of 16.")
-    bodyparts = read_bodyparts(project)
+    bodyparts = read_bodyparts(projects, predicted=options["predicted"])
     conditions = Conditions(
         size_px=(options["size_px"], options["size_px"]),
         steps=options["steps"],
@@ -80,7 +80,8 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
         session=options["session"],
     )
     return Plan(
-        config=project,
+        projects=projects,
+        predicted=options["predicted"],
         conditions=conditions,
         contenders=tuple(Contender.read(name) for name in dict.fromkeys(names)),
         budgets=options["budgets"],

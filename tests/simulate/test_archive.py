@@ -16,7 +16,7 @@ WHITE = (255, 255, 255)
 
 def test_every_frame_of_a_video_with_a_table_is_labelled(tmp_path: Path) -> None:
     config = draw_project(tmp_path, {"b": WHITE, "a": WHITE}, n_frames=7)
-    archive = read_archive(config, size_px=(48, 64))
+    archive = read_archive([config], size_px=(48, 64))
     assert archive.videos == ("a", "b")
     assert archive.video.tolist() == [0] * 7 + [1] * 7
     assert archive.frame.tolist() == [*range(7), *range(7)]
@@ -26,7 +26,7 @@ def test_every_frame_of_a_video_with_a_table_is_labelled(tmp_path: Path) -> None
 def test_points_lie_on_what_they_name_when_the_frames_are_scaled(tmp_path: Path) -> None:
     config = draw_project(tmp_path, {"a": (90, 160, 90)}, n_frames=9)
     for size_px in ((48, 64), (96, 128), (32, 32)):
-        archive = read_archive(config, size_px=size_px)
+        archive = read_archive([config], size_px=size_px)
         assert archive.images.shape == (9, *size_px, 3)
         points = archive.points_in_images(np.arange(9)).round().astype(int)
         heads = archive.images[np.arange(9), points[:, 0, 1], points[:, 0, 0]]
@@ -37,7 +37,7 @@ def test_points_lie_on_what_they_name_when_the_frames_are_scaled(tmp_path: Path)
 
 def test_a_labelled_project_is_read_without_such_tables(data_dir: Path, tmp_path: Path) -> None:
     config = copy_openfield(data_dir, tmp_path / "openfield")
-    archive = read_archive(config, size_px=(96, 128))
+    archive = read_archive([config], size_px=(96, 128))
     assert archive.images.shape == (116, 96, 128, 3)
     assert archive.videos == ("m4s1",)
     assert archive.bodyparts == ("snout", "leftear", "rightear", "tailbase")
@@ -47,7 +47,7 @@ def test_a_labelled_project_is_read_without_such_tables(data_dir: Path, tmp_path
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    archive = read_archive(draw_project(tmp_path, {"a": WHITE}, n_frames=3), size_px=(48, 64))
+    archive = read_archive([draw_project(tmp_path, {"a": WHITE}, n_frames=3)], size_px=(48, 64))
     (tmp_path / "shared").mkdir()
     archive.save(tmp_path / "shared")
     loaded = LabelledArchive.load(tmp_path / "shared")
@@ -58,7 +58,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 
 def test_groups_are_found_in_the_videos_names(tmp_path: Path) -> None:
     config = draw_project(tmp_path, {"day1_a": WHITE, "day1_b": WHITE, "day2_a": WHITE}, n_frames=2)
-    archive = read_archive(config, size_px=(48, 64))
+    archive = read_archive([config], size_px=(48, 64))
     assert archive.groups("^(.*)_").tolist() == [0, 0, 0, 0, 1, 1]
     assert archive.groups("(.*)").tolist() == [0, 0, 1, 1, 2, 2]
     with pytest.raises(SettingsError, match="finds nothing in the name of the video"):
@@ -80,16 +80,16 @@ def test_groups_are_found_in_the_videos_names(tmp_path: Path) -> None:
 def test_a_project_without_labels_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(SettingsError, match=message):
-        read_archive(tmp_path / "config.yaml", size_px=(48, 64))
+        read_archive([tmp_path / "config.yaml"], size_px=(48, 64))
 
 
 def test_a_project_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read: No such file"):
-        read_archive(tmp_path / "config.yaml", size_px=(48, 64))
+        read_archive([tmp_path / "config.yaml"], size_px=(48, 64))
 
 
 def test_a_table_without_its_video_is_refused(tmp_path: Path) -> None:
     config = draw_project(tmp_path, {"a": WHITE}, n_frames=2)
     (tmp_path / "videos/a.mp4").unlink()
     with pytest.raises(SettingsError, match="has 0 of that name"):
-        read_archive(config, size_px=(48, 64))
+        read_archive([config], size_px=(48, 64))

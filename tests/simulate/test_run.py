@@ -41,12 +41,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(config: Path) -> LabelledArchive:
-    return read_archive(config, size_px=(48, 48))
+    return read_archive([config], size_px=(48, 48))
 
 
 def options(config: Path, out: Path, **more: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
-        "project": config, "out": out, "strategies": "stride,minmax", "baseline": "stride",
+        "projects": (config,), "predicted": False, "out": out,
+        "strategies": "stride,minmax", "baseline": "stride",
         "budgets": ("4", "8"), "seeds": 2, "rounds": 1, "individual": "(.*)", "session": "^(.*)_",
         "test_sessions": 1, "test_frames": 40, "base_individuals": 1, "base_frames": 6,
         "features": "pose", "reference": None, "error": "mean_px", "size_px": 48, "steps": 12,
