@@ -105,7 +105,7 @@ def _embedded(video: Any, path: Path, indices: Sequence[int]) -> Iterator[tuple[
         there = [index for index in indices if video.backend.has_frame(index)]
         for index in there:
             yield index, _as_rgb(video[index])
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise VideoError(f"The pictures in {shown(path)} cannot be read: {shown(error)}.") from None
     finally:
         video.close()
