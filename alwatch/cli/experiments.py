@@ -12,7 +12,7 @@ import click
 from alwatch.cli.printing import print_json, print_table
 from alwatch.cli.root import alwatch, json_option
 from alwatch.errors import shown
-from alwatch.simulate.presets import NETWORKS, PRESETS, spelled
+from alwatch.simulate.presets import INDIVIDUAL, NETWORKS, PRESETS, spelled
 
 
 class _Budgets(click.ParamType[tuple[str, ...]]):
@@ -59,7 +59,13 @@ _PRESETS = "\n\n".join(
 
 
 @alwatch.command(epilog=_PRESETS)
-@click.argument("project", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument(
+    "projects",
+    nargs=-1,
+    required=True,
+    metavar="PROJECT...",
+    type=click.Path(path_type=Path, dir_okay=False),
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -113,7 +119,7 @@ _PRESETS = "\n\n".join(
 )
 @click.option(
     "--individual",
-    default="(.*)",
+    default=INDIVIDUAL,
     show_default=True,
     metavar="PATTERN",
     help="Its first group, in a video's name, is the individual.",
@@ -121,7 +127,8 @@ _PRESETS = "\n\n".join(
 @click.option(
     "--session",
     metavar="PATTERN",
-    help="Its first group is the session; whole sessions are held out (each individual).",
+    help="Its first group is the session; whole sessions are held out. By default each video, or "
+    "each individual where --individual is given.",
 )
 @click.option(
     "--test-sessions",
@@ -165,6 +172,11 @@ _PRESETS = "\n\n".join(
     type=click.Path(dir_okay=False),
     metavar="FILE",
     help="Weights of that network; by default they come from its hub.",
+)
+@click.option(
+    "--predicted",
+    is_flag=True,
+    help="Take predictions in SLEAP projects as truth where nobody has labelled.",
 )
 @click.option(
     "--reference",
@@ -244,11 +256,12 @@ _PRESETS = "\n\n".join(
 )
 @json_option
 def simulate(as_json: bool, **options: Any) -> None:
-    """Would a strategy have saved labels? Try it on the labelled frames of PROJECT.
+    """Would a strategy have saved labels? Try it on the labelled frames of PROJECTs.
 
-    PROJECT is the config.yaml of a DeepLabCut project. A network is trained on what is
-    labelled at the start; each strategy chooses, the truth answers, and the network is trained
-    anew and tested on animals that it has never seen. An interrupted run goes on where it was.
+    PROJECT is the config.yaml of a DeepLabCut project, or the .slp of a SLEAP project. Of several,
+    the bodyparts that all have count. A network is trained on what is labelled at the
+    start; each strategy chooses, the truth answers, and the network is trained anew and tested on
+    animals that it has never seen. An interrupted run goes on where it was.
     """
     from alwatch.simulate.command import run_simulation
 

@@ -1,38 +1,31 @@
-"""Labelled frames of a DeepLabCut project, as an experiment wants them.
-
-Where a folder `oracle` lies beside config.yaml, with a table `<video>.csv` in DeepLabCut's layout
-that has a row for every frame of `videos/<video>.*`, every frame of these videos can be
-"labelled". Otherwise the project's labelled frames are all there is.
-"""
+"""Labelled frames of one project or several, as an experiment wants them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-import yaml
 
-from alwatch.errors import ExportError, SettingsError, VideoError, shown
-from alwatch.labelling.collected_data import labelled_frames
-from alwatch.labelling.label_table import read_csv
-from alwatch.video.process import DecodeLimits, open_video
+from alwatch.errors import SettingsError, shown
+from alwatch.simulate.deeplabcut_archive import DeepLabCutProject
+from alwatch.simulate.labelled_video import LabelledVideo, LabellingProject, told_apart
+from alwatch.simulate.sleap_archive import SleapProject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from alwatch.records import ImageArray, LabelledPoint
-
-_VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".wmv", ".m4v"}
+    from alwatch.records import ImageArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledArchive:
     """Frames of one size with a label each.
+
+    Where an animal was cut from a frame, "the original" is that crop, in the frame's own pixels.
 
     Parameters
     ----------
@@ -46,7 +39,8 @@ class LabelledArchive:
         Number of each frame's video, in the order of `videos`.
     frame : int64 array of shape (n,)
     videos : tuple of str
-        Names without suffix, sorted.
+        Names without suffix, in the order of the projects. One animal of several in a video is
+        `<video>/<track>`; no video's own name has a slash.
     bodyparts : tuple of str
     """
 
@@ -118,156 +112,114 @@ class LabelledArchive:
         return group
 
 
-def read_archive(config: Path, *, size_px: tuple[int, int]) -> LabelledArchive:
-    """Read the labelled frames of a DeepLabCut project.
+def read_archive(
+    projects: Sequence[Path], *, size_px: tuple[int, int], predicted: bool = False
+) -> LabelledArchive:
+    """Read the labelled frames of projects, with the bodyparts that all of them have.
+
+    A video's name that several projects have is preceded by the project's and a colon.
 
     Parameters
     ----------
-    config : Path
-        The project's config.yaml.
+    projects : sequence of Path
+        Each the config.yaml of a DeepLabCut project, or the `.slp` of a SLEAP project.
     size_px : (height, width)
         To which the frames are brought, their shape kept.
+    predicted : bool
+        Take the predictions in SLEAP projects as truth where nobody has labelled.
 
     Raises
     ------
     SettingsError
-        There is no such project, or nothing in it is labelled.
+        There is no such project, nothing in it is labelled, or the projects have no bodypart in
+        common.
     VideoError
         A frame or a video cannot be read.
     """
-    bodyparts = read_bodyparts(config)
-    tables = sorted((config.parent / "oracle").glob("*.csv"))
-    if tables:
-        parts = [_dense(config.parent, table, bodyparts, size_px) for table in tables]
-    else:
-        parts = list(_sparse(config.parent, bodyparts, size_px))
-    if not parts:
+    opened = _opened(projects, predicted=predicted)
+    bodyparts = _common(projects, opened)
+    found = [project.videos(bodyparts, size_px=size_px) for project in opened]
+    named = [pair for pair in _named(opened, found) if np.isfinite(pair[1].points_px).any()]
+    if not named:
         raise SettingsError(
-            f"{config} has no labelled frames in {config.parent / 'labeled-data'}; label some, or "
-            "name another project."
+            f"No frame of {_listed(projects)} has a label of {', '.join(bodyparts)}; label some, "
+            "or name other projects."
         )
+    parts = [video for _, video in named]
+    # A frame without any of these bodyparts says nothing about a model.
+    seen = [np.isfinite(part.points_px).any(axis=(1, 2)) for part in parts]
+    pairs = list(zip(parts, seen, strict=True))
     return LabelledArchive(
-        images=np.concatenate([part.images for part in parts]),
-        points_px=np.concatenate([part.points_px for part in parts]),
-        scale=np.concatenate([np.full(len(part.frame), part.scale, np.float32) for part in parts]),
-        video=np.concatenate([np.full(len(p.frame), n, np.int64) for n, p in enumerate(parts)]),
-        frame=np.concatenate([part.frame for part in parts]),
-        videos=tuple(part.name for part in parts),
+        images=np.concatenate([part.images[rows] for part, rows in pairs]),
+        points_px=np.concatenate([part.points_px[rows] for part, rows in pairs]),
+        scale=np.concatenate([part.scale[rows] for part, rows in pairs]),
+        video=np.repeat(np.arange(len(parts)), [rows.sum() for rows in seen]).astype(np.int64),
+        frame=np.concatenate([part.frame[rows] for part, rows in pairs]),
+        videos=tuple(name for name, _ in named),
         bodyparts=bodyparts,
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """The labelled frames of one video."""
-
-    name: str
-    images: ImageArray
-    points_px: NDArray[np.float32]
-    frame: NDArray[np.int64]
-    scale: float
-
-
-def read_bodyparts(config: Path) -> tuple[str, ...]:
-    """Read the bodyparts of a single-animal DeepLabCut project.
+def read_bodyparts(projects: Sequence[Path], *, predicted: bool = False) -> tuple[str, ...]:
+    """Read which bodyparts all projects have, in the order of the first.
 
     Raises
     ------
     SettingsError
-        There is no such project, or it is one for several animals.
+        As `read_archive`.
     """
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        names = content["bodyparts"]
-        if isinstance(names, list) and names:
-            return tuple(str(name) for name in names)
-    except OSError as error:
-        raise SettingsError(
-            f"{shown(config)} cannot be read: {error.strerror}; name the config.yaml of a "
-            "DeepLabCut project."
-        ) from None
-    except (yaml.YAMLError, ValueError, TypeError, KeyError):
-        pass
-    raise SettingsError(
-        f"{shown(config)} names no list of bodyparts; it must be the config.yaml of a "
-        "single-animal DeepLabCut project."
-    )
+    return _common(projects, _opened(projects, predicted=predicted))
 
 
-def _dense(
-    project: Path,
-    table: Path,
-    bodyparts: tuple[str, ...],
-    size_px: tuple[int, int],
-) -> _Part:
-    """Every frame of a video, with its row of the table."""
-    videos = [path for path in sorted((project / "videos").glob(f"{table.stem}.*"))
-              if path.suffix.lower() in _VIDEO_SUFFIXES]  # fmt: skip
-    if len(videos) != 1:
-        raise SettingsError(
-            f"{shown(table)} has labels for one video, but {project / 'videos'} has {len(videos)} "
-            f"of that name; there must be one."
-        )
-    try:
-        labels = {int(name): points for name, points in read_csv(table).labelled()}
-    except ValueError as error:
-        raise SettingsError(f"{shown(table)} cannot be read: {error}.") from None
-    wanted = np.array(sorted(labels), np.int64)
-    images, frames = [], []
-    scale = 1.0
-    with open_video(videos[0], limits=DecodeLimits()) as reader:
-        reader.probe()
-        for frame in reader.read(wanted):
-            image, scale = _fitted(frame.image, size_px)
-            images.append(image)
-            frames.append(frame.index)
-    points = [_points(labels[index], bodyparts) for index in frames]
-    return _Part(table.stem, np.stack(images), np.stack(points), np.array(frames, np.int64), scale)
+def _opened(projects: Sequence[Path], *, predicted: bool) -> list[LabellingProject]:
+    opened: list[LabellingProject] = []
+    for path in projects:
+        if path.suffix.lower() in {".yaml", ".yml"}:
+            opened.append(DeepLabCutProject(path))
+        elif path.suffix.lower() == ".slp":
+            opened.append(SleapProject(path, predicted=predicted))
+        else:
+            raise SettingsError(
+                f"{shown(path)} ends in {shown(path.suffix) or 'nothing'}; name the config.yaml "
+                "of a DeepLabCut project, or the .slp of a SLEAP project."
+            )
+    for i, project in enumerate(opened):
+        if project.parts in [other.parts for other in opened[:i]]:
+            raise SettingsError(f"{shown(projects[i])} is named twice; name every project once.")
+    return opened
 
 
-def _sparse(project: Path, bodyparts: tuple[str, ...], size_px: tuple[int, int]) -> Iterator[_Part]:
-    """The labelled frames of each folder; those of a size that is not its first one's are apart."""
-    for folder in sorted(path for path in (project / "labeled-data").glob("*") if path.is_dir()):
-        try:
-            labels = labelled_frames(project, folder)
-        except ExportError as error:
-            raise SettingsError(str(error)) from None
-        if not labels:
-            continue
-        images = []
-        scale = 1.0
-        for label in labels:
-            image, scale = _fitted(_image(folder, label.frame), size_px)
-            images.append(image)
-        points = np.stack([_points(label.points, bodyparts) for label in labels])
-        frame = np.array([label.frame for label in labels], np.int64)
-        yield _Part(folder.name, np.stack(images), points, frame, scale)
+def _common(projects: Sequence[Path], opened: Sequence[LabellingProject]) -> tuple[str, ...]:
+    common = opened[0].bodyparts
+    for path, project in zip(projects[1:], opened[1:], strict=True):
+        left = tuple(name for name in common if name in project.bodyparts)
+        if not left:
+            raise SettingsError(
+                f"{shown(path)} has the bodyparts {', '.join(project.bodyparts)}, of which "
+                f"none is among those before it ({', '.join(common)}); bodyparts of the same "
+                "name are taken for the same, so rename some, or leave the project out."
+            )
+        common = left
+    return common
 
 
-def _image(folder: Path, frame: int) -> ImageArray:
-    for path in folder.glob(f"*{frame}.png"):
-        digits = re.search(r"(\d+)\.png$", path.name)
-        if digits and int(digits[1]) == frame:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-            if image is not None:
-                return np.asarray(image, np.uint8)
-    raise VideoError(f"Frame {frame} of {shown(folder)} is labelled, but its picture is not there.")
+def _named(
+    opened: Sequence[LabellingProject], found: Sequence[list[LabelledVideo]]
+) -> list[tuple[str, LabelledVideo]]:
+    """All videos, the project's name before those whose name another project has too."""
+    names = told_apart([project.parts for project in opened])
+    files = [{_file(video) for video in videos} for videos in found]
+    return [
+        (f"{name}:{video.name}" if sum(_file(video) in other for other in files) > 1
+         else video.name, video)
+        for name, videos in zip(names, found, strict=True)
+        for video in videos
+    ]  # fmt: skip
 
 
-def _fitted(image: ImageArray, size_px: tuple[int, int]) -> tuple[ImageArray, float]:
-    """A frame scaled into the size, its shape kept, at the top left."""
-    height, width = image.shape[:2]
-    scale = min(size_px[0] / height, size_px[1] / width)
-    inner = (round(width * scale), round(height * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    canvas = np.zeros((*size_px, 3), np.uint8)
-    canvas[: inner[1], : inner[0]] = cv2.resize(image, inner, interpolation=how)
-    return canvas, scale
+def _file(video: LabelledVideo) -> str:
+    return video.name.split("/")[0]
 
 
-def _points(points: tuple[LabelledPoint, ...], bodyparts: tuple[str, ...]) -> NDArray[np.float32]:
-    placed = np.full((len(bodyparts), 2), np.nan, np.float32)
-    for point in points:
-        if point.bodypart in bodyparts:
-            placed[bodyparts.index(point.bodypart)] = point.x_px, point.y_px
-    return placed
+def _listed(projects: Sequence[Path]) -> str:
+    return ", ".join(shown(path) for path in projects)

@@ -10,6 +10,7 @@ from alwatch.errors import NothingToDoError, SettingsError
 from alwatch.simulate.archive import read_bodyparts
 from alwatch.simulate.conditions import Conditions, Contender
 from alwatch.simulate.features import embedder_for
+from alwatch.simulate.presets import INDIVIDUAL, VIDEO
 from alwatch.simulate.report import Summary, summarise, write_report
 from alwatch.simulate.run import Plan, run_plan
 from alwatch.simulate.trainers import trainer_for
@@ -56,7 +57,7 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
     SettingsError
         An option is wrong.
     """
-    project: Path = options["project"]
+    projects: tuple[Path, ...] = options["projects"]
     names = [name.strip() for name in options["strategies"].split(",") if name.strip()]
     if options["baseline"] not in names:
         raise SettingsError(
@@ -65,7 +66,7 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
         )
     if options["size_px"] % 16:
         raise SettingsError(f"--size is {options['size_px']}; it must be a multiple of 16.")
-    bodyparts = read_bodyparts(project)
+    bodyparts = read_bodyparts(projects, predicted=options["predicted"])
     conditions = Conditions(
         size_px=(options["size_px"], options["size_px"]),
         steps=options["steps"],
@@ -81,7 +82,7 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
         reference=_reference(options["reference"], bodyparts),
         pck_share=_PCK_SHARE,
         individual=options["individual"],
-        session=options["session"] or options["individual"],
+        session=options["session"] or _sessions_of(options["individual"]),
         trainer=options["trainer"],
         network=options["network"],
         backbone_weights=options["backbone_weights"],
@@ -91,12 +92,18 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
     trainer_for(conditions, bodyparts)  # what they lack is told before anything is read
     embedder_for(conditions.features, conditions.features_weights, conditions.device)
     return Plan(
-        config=project,
+        projects=projects,
+        predicted=options["predicted"],
         conditions=conditions,
         contenders=tuple(Contender.read(name) for name in dict.fromkeys(names)),
         budgets=options["budgets"],
         seeds=tuple(range(options["seeds"])),
     )
+
+
+def _sessions_of(individual: str) -> str:
+    """Sessions that split no individual, and of one video's animals hold out all or none."""
+    return VIDEO if individual == INDIVIDUAL else individual
 
 
 def _reference(spelled: str | None, bodyparts: tuple[str, ...]) -> tuple[str, str]:

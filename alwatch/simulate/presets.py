@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from shlex import quote
 from types import MappingProxyType
 
+INDIVIDUAL, VIDEO = "^(.*?)(/#.*)?$", "^([^/]*)"
+"""Patterns of a video's name: all but the number of an animal that no track names; the file's."""
+
 NETWORKS = (
     "resnet_50", "resnet_101", "hrnet_w18", "hrnet_w32", "hrnet_w48", "cspnext_s", "cspnext_m",
     "cspnext_x",

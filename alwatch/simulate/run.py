@@ -27,8 +27,10 @@ class Plan:
 
     Parameters
     ----------
-    config : Path
-        The config.yaml of a DeepLabCut project.
+    projects : tuple of Path
+        DeepLabCut's config.yaml, SLEAP's .slp.
+    predicted : bool
+        Whether predictions in SLEAP projects count as truth.
     conditions : Conditions
     contenders : tuple of Contender
     budgets : tuple of str
@@ -37,7 +39,8 @@ class Plan:
         Each draws a split of its own.
     """
 
-    config: Path
+    projects: tuple[Path, ...]
+    predicted: bool
     conditions: Conditions
     contenders: tuple[Contender, ...]
     budgets: tuple[str, ...]
@@ -78,7 +81,9 @@ def run_plan(
     rows = [row for row in (_kept(trials_folder, *key) for key in _keys(plan)) if row]
     todo = [seed for seed in plan.seeds if any(_missing(plan, trials_folder, seed))]
     if todo:
-        archive = read_archive(plan.config, size_px=plan.conditions.size_px)
+        archive = read_archive(
+            plan.projects, size_px=plan.conditions.size_px, predicted=plan.predicted
+        )
         for row in _run_seeds(plan, archive, trials_folder, todo, jobs):
             rows.append(row)
             on_row(row)
@@ -175,7 +180,8 @@ def _file(folder: Path, seed: int, spelled: str, budget: str) -> Path:
 def _check_conditions(plan: Plan, folder: Path) -> None:
     """Refuse to mix experiments that cannot be compared."""
     file = folder / "conditions.json"
-    now = json.dumps({"config": str(plan.config), **asdict(plan.conditions)}, indent=1)
+    truth = {"projects": [str(path) for path in plan.projects], "predicted": plan.predicted}
+    now = json.dumps(truth | asdict(plan.conditions), indent=1)
     if not file.exists():
         file.write_text(now, encoding="utf-8")
     elif json.loads(file.read_text(encoding="utf-8")) != json.loads(now):

@@ -140,7 +140,7 @@ def main() -> None:
             if not project.exists():
                 MAKERS[given.archive](project.parent)
         options = RACES[given.archive] | {
-            "project": project, "out": out, "rounds": given.rounds,
+            "projects": (project,), "predicted": False, "out": out, "rounds": given.rounds,
             "strategies": given.strategies, "baseline": "stride", "seeds": given.seeds,
             "features": given.features, "features_weights": given.features_weights,
             "error": "mean_px", "jobs": given.jobs,

@@ -24,6 +24,7 @@ from alwatch.simulate.trial import Bench, n_labels, trials
 from alwatch.strategies.pool import Limits
 from alwatch.strategies.registry import select
 from tests.simulate.archives import draw_project
+from tests.simulate.sleap_projects import Animal, pictures, write_project
 
 COLOURS = {
     "day1_a": (200, 60, 60),
@@ -42,12 +43,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(config: Path) -> LabelledArchive:
-    return read_archive(config, size_px=(48, 48))
+    return read_archive([config], size_px=(48, 48))
 
 
 def options(config: Path, out: Path, **more: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
-        "project": config, "out": out, "strategies": "stride,minmax", "baseline": "stride",
+        "projects": (config,), "predicted": False, "out": out,
+        "strategies": "stride,minmax", "baseline": "stride",
         "budgets": ("4", "8"), "seeds": 2, "rounds": 1, "individual": "(.*)", "session": "^(.*)_",
         "test_sessions": 1, "test_frames": 40, "base_individuals": 1, "base_frames": 6,
         "features": "pose", "features_weights": None, "reference": None,
@@ -103,6 +105,48 @@ def test_experiments_under_other_conditions_are_not_mixed(config: Path, tmp_path
     run(config, tmp_path, seeds=1)
     with pytest.raises(SettingsError, match="under other conditions"):
         run(config, tmp_path, seeds=1, steps=13)
+
+
+def test_experiments_on_other_projects_are_not_mixed(config: Path, tmp_path: Path) -> None:
+    run(config, tmp_path, seeds=1)
+    other = draw_project(tmp_path / "other", {"day4_a": (200, 60, 60)}, n_frames=2)
+    for more in ({"projects": (config, other)}, {"predicted": True}):
+        with pytest.raises(SettingsError, match="under other conditions"):
+            run(config, tmp_path, seeds=1, **more)
+
+
+def test_animals_of_a_sleap_project_are_individuals_of_their_video_by_default(
+    tmp_path: Path,
+) -> None:
+    """Of each video one animal has a track, and two have none."""
+    rng = np.random.default_rng(0)
+    videos = {}
+    for cage in ("one", "two", "three"):
+        files = tuple(pictures(tmp_path / cage, 8))
+        corners = rng.uniform(5, 50, (8, 3, 2))
+        videos[files] = [
+            Animal(frame, [(x, y / 2), (x + 8, y / 2)], "known" if n == 0 else "")
+            for frame, of in enumerate(corners.tolist())
+            for n, (x, y) in enumerate(of)
+        ]
+    path = write_project(tmp_path / "a.slp", videos)
+    command = [
+        sys.executable, "-m", "alwatch", "simulate", str(path), "--out", str(tmp_path / "out"),
+        "--strategies", "stride", "--budgets", "4", "--seeds", "1", "--test-frames", "24",
+        "--base-frames", "6", "--size", "16", "--steps", "3", "--width", "4", "--jobs", "1",
+        "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(file.read_text()) for file in (tmp_path / "out/trials").glob("*.json")]
+    assert {len(row["test_sessions"]) for row in rows} == {1}
+    (whole,) = [row for row in rows if row["strategy"] == "whole pool"]
+    # Two cages of two individuals each are left, one of which the base is.
+    assert whole["individuals"] == 3
+    archive = read_archive([path], size_px=(16, 16))
+    assert archive.videos == tuple(
+        f"{cage}{animal}" for cage in ("one", "three", "two") for animal in ("", "/#2", "/known")
+    )
 
 
 def test_a_run_that_is_killed_goes_on_where_it_was(config: Path, tmp_path: Path) -> None:
