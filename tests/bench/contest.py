@@ -3,9 +3,10 @@
 A pool is drawn as a latent, of which contenders see one noisy random projection, rounded to
 float16 as the store keeps vectors. Their picks are judged in another projection, with axes and
 noise of its own, that none of them has seen. Every run is a process of its own; contenders take
-turns, so that ratios hold on a machine that others use as well, and the fastest run counts. Peak
-memory is given above what the process held before it chose, the vectors included (Linux only):
-float16 where alwatch chooses, float32 for its peers, whose conversion is not counted.
+turns, so that ratios hold on a machine that others use as well, and the fastest run counts. The
+seconds of all cores together ("CPU s") depend least on what others do. Peak memory is given above
+what the process held before it chose, the vectors included (Linux only): float16 where alwatch
+chooses, float32 for its peers, whose conversion is not counted.
 """
 
 from __future__ import annotations
@@ -45,6 +46,16 @@ class Contender:
     choose: Choose
     dtype: str = "float32"
     package: str | None = None  # without which it is skipped
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contender picked, and what it took: on the clock, on all cores, and of memory."""
+
+    picks: list[int]
+    duration_s: float
+    cpu_s: float
+    peak_bytes: int
 
 
 def gaussian(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -137,25 +148,26 @@ def memory_bytes(figure: str) -> int:
 
 
 def work(pipe: Connection, contender: Contender, path: Path, k: int) -> None:
-    """Run one contender in this process and send (picks, seconds, peak bytes above the start)."""
+    """Run one contender in this process and send its outcome."""
     vectors = np.load(path).astype(contender.dtype, copy=False)
     contender.choose(vectors[:2000].copy(), 5)  # imports and thread pools
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before_bytes = memory_bytes("VmRSS")
-    start_s = time.perf_counter()
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
     picks = contender.choose(vectors, k)
     duration_s = time.perf_counter() - start_s
-    pipe.send((picks, duration_s, memory_bytes("VmHWM") - before_bytes))
+    cpu_s = time.process_time() - start_cpu_s
+    pipe.send(Outcome(picks, duration_s, cpu_s, memory_bytes("VmHWM") - before_bytes))
 
 
-def measure(contender: Contender, path: Path, k: int) -> tuple[list[int], float, int]:
+def measure(contender: Contender, path: Path, k: int) -> Outcome:
     """The outcome of `work` in a fresh process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(sender, contender, path, k))
     process.start()
     sender.close()
-    outcome: tuple[list[int], float, int] = receiver.recv()
+    outcome: Outcome = receiver.recv()
     process.join()
     return outcome
 
@@ -199,18 +211,19 @@ def _compare_on(
     np.save(path, shown)
     print(f"\n{data}: {k} of {n:,} x {settings.width}; cover as chosen by, and as judged")
     print(
-        f"{'':26} {'seconds':>8} {'slowest':>8} {'ratio':>6} {'MB above':>9} "
+        f"{'':32} {'seconds':>8} {'slowest':>8} {'ratio':>6} {'CPU s':>8} {'MB above':>9} "
         f"{'radius':>7} {'mean':>7}  {'radius':>7} {'mean':>7}"
     )
     rounds = [[measure(each, path, k) for each in contenders] for _ in range(settings.repeats)]
-    ours_s = min(outcomes[0][1] for outcomes in rounds)
-    for each, runs in zip(contenders, zip(*rounds, strict=True), strict=True):
-        picks, duration_s, peak_bytes = min(runs, key=lambda run: run[1])
-        slowest_s = max(run[1] for run in runs)
+    best = [min(runs, key=lambda run: run.duration_s) for runs in zip(*rounds, strict=True)]
+    for number, (each, run) in enumerate(zip(contenders, best, strict=True)):
+        slowest_s = max(outcomes[number].duration_s for outcomes in rounds)
+        picks = run.picks
         covers = [nearest_distance(rows, rows[picks]) for rows in (shown, hidden)]
         print(
-            f"{each.name:26} {duration_s:8.2f} {slowest_s:8.2f} {duration_s / ours_s:6.1f} "
-            f"{peak_bytes / 1e6:9.0f} "
+            f"{each.name:32} {run.duration_s:8.2f} {slowest_s:8.2f} "
+            f"{run.duration_s / best[0].duration_s:6.1f} {run.cpu_s:8.2f} "
+            f"{run.peak_bytes / 1e6:9.0f} "
             + "  ".join(f"{cover.max():7.4f} {cover.mean():7.4f}" for cover in covers)
             + ("" if len(set(picks)) == k else f"  only {len(set(picks))} picks"),
             flush=True,
