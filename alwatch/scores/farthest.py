@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from alwatch.scores.distances import relative_squares, squared_lengths
 
+_STEP = 16
+
 
 class FarthestFirst:
     """Tell, again and again, which row is farthest from all known ones (exact, lazy).
@@ -138,9 +140,21 @@ def _largest(
     n = len(bound)
     if n <= size:
         return np.arange(n), (np.float32(-np.inf), n)
-    level = np.partition(bound, n - size)[n - size]
+    level = _size_th_largest(bound, size)
     above = np.flatnonzero(bound > level)
     equal = np.flatnonzero(bound == level)
     room = size - len(above)
     block = np.sort(np.concatenate([above, equal[:room]]))
     return block, (level, int(equal[room]) if len(equal) > room else n)
+
+
+def _size_th_largest(bound: NDArray[np.float32], size: int) -> np.float32:
+    """Find it among the rows above a guess from every 16th row, as sorting all is slow."""
+    sparse = bound[::_STEP]
+    place = max(len(sparse) - 2 * (size // _STEP) - 1, 0)
+    largest = bound[bound >= np.partition(sparse, place)[place]]
+    if len(largest) < size:  # a poor guess
+        largest = bound
+    place = len(largest) - size
+    level: np.float32 = np.partition(largest, place)[place]
+    return level

@@ -39,14 +39,13 @@ def farthest(selection: Selection, rows: NDArray[np.int64]) -> Iterator[Candidat
     Known is what is labelled, queued or picked when the next candidate is asked for, whoever
     picked it. With nothing known it starts from the row nearest to the mean of these rows.
     """
-    if len(selection.known_vectors()) == 0 and selection.open_mask[rows].any():
+    if selection.n_known == 0 and selection.open_mask[rows].any():
         row, distance = nearest_to_mean(selection, rows[selection.open_mask[rows]])
         yield row, distance, f"{distance:.2f} from the mean of its like; none is labelled yet"
-    known = selection.known_vectors()
-    if len(rows) == 0 or len(known) == 0:
+    n_known = selection.n_known
+    if len(rows) == 0 or n_known == 0:
         return
-    traversal = FarthestFirst(vectors_of(selection, rows), len(rows), known)
-    n_known = len(known)
+    traversal = FarthestFirst(vectors_of(selection, rows), len(rows), selection.known_vectors())
     while (found := traversal.farthest(selection.open_mask[rows])) is not None:
         distance = found[1]
         yield (
@@ -54,10 +53,9 @@ def farthest(selection: Selection, rows: NDArray[np.int64]) -> Iterator[Candidat
             distance,
             f"{distance:.2f} from the nearest labelled or queued frame",
         )
-        known = selection.known_vectors()
-        for vector in known[n_known:]:
+        for vector in selection.known_vectors(since=n_known):
             traversal.add(vector)
-        n_known = len(known)
+        n_known = selection.n_known
 
 
 def nearest_to_mean(selection: Selection, rows: NDArray[np.int64]) -> tuple[int, float]:

@@ -39,7 +39,7 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
     if not selection.wants_more:
         return
     n = len(selection.open_mask)
-    n_known = len(selection.known_vectors())
+    n_known = selection.n_known
     weight = n_known / (n_known + selection.remaining)
     with threadpool_limits(limits=1):
         uncertain = _ranks(selection.score("confidence"))

@@ -23,7 +23,7 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
     if not selection.wants_more:
         return
     n = len(selection.open_mask)
-    if len(selection.known_vectors()) == 0:
+    if selection.n_known == 0:
         row, distance = nearest_to_mean(selection, selection.open_rows())
         selection.take(
             row, distance, f"{distance:.2f} from the mean of all frames; none is labelled yet"

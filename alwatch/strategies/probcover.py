@@ -8,9 +8,12 @@ result is known to hang on delta (Bae et al. 2024). What differs: a pose has no 
 are as many pseudo-labels as frames labelled and wanted, at most 500; purity is measured on 5,000
 balls, each against all frames; and once everything is covered the farthest frames follow.
 
-Coverage is counted on all open frames up to 50,000 and, beyond, on a stratified sample of 10,000:
-the share that a ball of a million-frame pool holds is then known to within 0.03 for all of its
-balls at once (Hoeffding, 99 %).
+Up to 50,000 open frames all of them are candidates, and coverage is counted on all. Beyond, both
+are stratified samples. 10,000 frames to be covered: the share that a ball of a million-frame pool
+holds is then known to within 0.03 for all of its balls at once (Hoeffding, 99 %). 50,000
+candidates: any neighbourhood that holds 1/5000 of the frames has one with a probability of
+99.99 %, and a ball about it holds all that one smaller by the neighbourhood's radius held about
+its middle. What is lost are balls about lone frames, of which coverage gains little.
 """
 
 from __future__ import annotations
@@ -29,8 +32,11 @@ _LABELS_MOST = 500
 _BALLS = 5000
 
 
-def fill(selection: Selection, rng: np.random.Generator) -> None:
-    """Take the frame that covers most. The score is the share of frames that it newly covers."""
+def fill(selection: Selection, rng: np.random.Generator, *, rows_max: int = EXACT_UP_TO) -> None:
+    """Take the frame that covers most. The score is the share of frames that it newly covers.
+
+    Where more than `rows_max` frames are open, so many of them are candidates.
+    """
     if not selection.wants_more:
         return
     rows = selection.open_rows()
@@ -41,13 +47,14 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
         k = min(len(known) + selection.remaining, _LABELS_MOST, n)
         label = cluster(vectors, n, k, rng)[0]
         delta = pure_radius(vectors, label, stratified_rows(n, _BALLS, rng))
-        targets = stratified_rows(n, n if n <= EXACT_UP_TO else SAMPLE, rng)
-        cover = BallCover(vectors, n, vectors(targets), known, delta)
+        targets = vectors(stratified_rows(n, n if n <= rows_max else SAMPLE, rng))
+        candidates = rows[stratified_rows(n, rows_max, rng)]
+        cover = BallCover(vectors_of(selection, candidates), len(candidates), targets, known, delta)
         while selection.wants_more and cover.n_bare > 0:
-            found = cover.best(selection.open_mask[rows])
+            found = cover.best(selection.open_mask[candidates])
             if found is None or found[1] == 0:
                 break
-            row, share = int(rows[found[0]]), found[1] / len(targets)
+            row, share = int(candidates[found[0]]), found[1] / len(targets)
             if selection.is_open(row):
                 reason = f"like {share:.1%} of the frames, none of which is like a labelled one"
                 selection.take(row, share, reason)

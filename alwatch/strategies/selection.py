@@ -116,10 +116,19 @@ class Selection:
         """Unit vectors of some rows (a slice or an int array), float32 of shape (k, d)."""
         return unit_rows(self._pool.vectors[self._order[rows]])
 
-    def known_vectors(self) -> NDArray[np.float32]:
-        """Unit vectors of all frames that are labelled, queued or picked."""
-        picked = np.array([row for row, _, _ in self._picks], dtype=np.int64)
-        return np.concatenate([self._taken, self.vectors(picked)])
+    @property
+    def n_known(self) -> int:
+        """How many frames are labelled, queued or picked."""
+        return len(self._taken) + len(self._picks)
+
+    def known_vectors(self, since: int = 0) -> NDArray[np.float32]:
+        """Unit vectors of all frames that are labelled, queued or picked, but the first `since`.
+
+        They keep their places: what was picked last is last.
+        """
+        picks = self._picks[max(since - len(self._taken), 0) :]
+        picked = np.array([row for row, _, _ in picks], dtype=np.int64)
+        return np.concatenate([self._taken[since:], self.vectors(picked)])
 
     def open_rows(self, within: slice = slice(None)) -> NDArray[np.int64]:
         """Rows that are not known to be closed, in increasing order."""

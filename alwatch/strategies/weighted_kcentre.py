@@ -30,7 +30,7 @@ def fill(selection: Selection, rng: np.random.Generator) -> None:
     """
     if not selection.wants_more:
         return
-    if len(selection.known_vectors()) == 0:
+    if selection.n_known == 0:
         row, distance = nearest_to_mean(selection, selection.open_rows())
         selection.take(
             row, 0.0, f"{distance:.2f} from the mean of all frames; none is labelled yet"

@@ -75,6 +75,14 @@ def test_every_pick_is_the_farthest_of_all(kind: str) -> None:
     assert len(set(picks)) == 150
 
 
+@pytest.mark.parametrize("nearer", [0, 8])
+def test_its_picks_are_the_same_where_every_16th_row_is_unlike_the_others(nearer: int) -> None:
+    rows = np.random.default_rng(5).integers(-9, 10, (800, 3)).astype(np.float32)
+    rows[nearer::16] //= 4
+    expected = plain_greedy(rows, rows[:1], [set()] * 40)
+    assert lazy_greedy(rows, rows[:1], [set()] * 40, block=64) == expected
+
+
 def test_it_tells_the_distance() -> None:
     rows = np.array([[0, 0], [3, 4], [1, 0]], dtype=np.float32)
     traversal = FarthestFirst(rows.__getitem__, 3, rows[:1])

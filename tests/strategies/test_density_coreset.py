@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from alwatch.strategies.density_coreset import fill
 from alwatch.strategies.pool import Limits, Picks, Pool
 from alwatch.strategies.registry import select
+from alwatch.strategies.selection import Selection
 from tests.strategies.pools import make_pool, on_circle, with_taken
 
 
@@ -72,3 +74,18 @@ def test_where_a_part_is_used_up_the_others_go_on() -> None:
     picks = density_coreset(pool, 30, limits)
     assert len(picks.rows) == 30
     assert (CIRCLE[picks.rows] == 4).sum() == 1
+
+
+def test_of_a_large_pool_samples_are_drawn_until_the_queue_is_full() -> None:
+    # A hundred frames are the same, so that a pick of one closes all; ten are not.
+    pool = make_pool(on_circle([0] * 100 + list(range(10, 110, 10))))
+    selection = Selection(pool, Limits(), 11)
+    fill(selection, np.random.default_rng(0), rows_max=30)
+    rows = selection.picks().rows
+    assert len(rows) == 11 and (rows >= 100).sum() == 10
+
+
+def test_a_sample_leaves_no_part_of_a_large_pool_out() -> None:
+    selection = Selection(make_pool(circles()), Limits(), 30)
+    fill(selection, np.random.default_rng(0), rows_max=150)
+    assert set(CIRCLE[selection.picks().rows]) == {0, 1, 2, 3, 4}

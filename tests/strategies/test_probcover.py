@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from alwatch.strategies.pool import Limits, Picks, Pool
+from alwatch.strategies.probcover import fill
 from alwatch.strategies.registry import select
+from alwatch.strategies.selection import Selection
 from tests.strategies.pools import make_pool, on_circle, walks, with_taken
 
 
@@ -53,3 +55,20 @@ def test_every_pick_covers_no_more_than_the_one_before_and_all_at_most_everythin
     shares = picks.scores[covers]
     assert (np.diff(shares) <= 0).all()
     assert 0.1 < shares.sum() <= 1 + 1e-9
+
+
+def test_of_a_large_pool_some_candidates_are_enough_to_cover_nearly_as_much() -> None:
+    pool = walks(n_videos=6, n_frames=500, seed=1)
+
+    def covered(rows_max: int) -> float:
+        selection = Selection(pool, Limits(), 10)
+        fill(selection, np.random.default_rng(1), rows_max=rows_max)
+        return float(selection.picks().scores.sum())
+
+    assert covered(600) > 0.9 * covered(3000)
+
+
+def test_where_all_candidates_are_used_up_the_queue_is_filled_from_the_other_frames() -> None:
+    selection = Selection(make_pool(on_circle(range(40))), Limits(), 12)
+    fill(selection, np.random.default_rng(0), rows_max=10)
+    assert len(set(selection.picks().rows.tolist())) == 12

@@ -172,6 +172,18 @@ def test_known_vectors_are_those_labelled_and_those_picked() -> None:
     selection = Selection(pool, Limits(), 2)
     selection.take(2, 0.0, "x")
     assert selection.known_vectors().tolist() == [[1, 0], [0, -1]]
+    assert selection.n_known == 2
+
+
+def test_vectors_that_have_become_known_since_are_the_last_of_all() -> None:
+    pool = with_taken(make_pool(on_circle([0, 90, 180, 270])), [0, 1])
+    selection = Selection(pool, Limits(), 2)
+    for row in (3, 2):
+        selection.take(row, 0.0, "x")
+    for since in range(5):
+        expected = selection.known_vectors()[since:].tolist()
+        assert selection.known_vectors(since=since).tolist() == expected
+    assert selection.n_known == 4
 
 
 def test_a_video_has_no_more_than_so_many_times_its_equal_share() -> None:
