@@ -39,7 +39,7 @@ ROWS = np.arange(8)
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> LabelledArchive:
     config = draw_project(tmp_path_factory.mktemp("p"), {"a": (200, 60, 60)}, n_frames=8)
-    return read_archive(config, size_px=SIZE_PX)
+    return read_archive([config], size_px=SIZE_PX)
 
 
 def trained(

@@ -14,7 +14,7 @@ from alwatch.cli.experiments import simulate
 from alwatch.simulate.archive import read_archive
 from alwatch.simulate.command import read_plan
 from alwatch.simulate.conditions import Contender
-from alwatch.simulate.presets import PRESETS, spelled
+from alwatch.simulate.presets import PRESETS, VIDEO, spelled
 from alwatch.simulate.trial import Bench
 from tests.bench.bench_selection import bees
 from tests.simulate.archives import draw_project
@@ -66,8 +66,8 @@ def test_thirty_individuals_are_split_as_the_horses_were(tmp_path: Path) -> None
         tmp_path, {f"horse{n:02d}": (90, 160, 90) for n in range(30)}, n_frames=2 + 2
     )
     given = options("--preset", "horse10", "--size", 48, "--steps", 1, "--width", 1)
-    plan = read_plan(given | {"project": config})
-    archive = read_archive(config, size_px=plan.conditions.size_px)
+    plan = read_plan(given | {"projects": (config,)})
+    archive = read_archive((config,), size_px=plan.conditions.size_px)
     drawn = set()
     for seed in plan.seeds:
         split = Bench(archive, plan.conditions, seed).split
@@ -86,7 +86,7 @@ def test_a_reference_is_eye_and_nose_where_they_are_labelled(tmp_path: Path) -> 
     def reference(bodyparts: list[str], *given: str) -> tuple[str, str]:
         config = tmp_path / "config.yaml"
         config.write_text(f"bodyparts: {json.dumps(bodyparts)}")
-        plan = read_plan(options("--preset", "horse10", *given) | {"project": config})
+        plan = read_plan(options("--preset", "horse10", *given) | {"projects": (config,)})
         return plan.conditions.reference
 
     assert reference(["Nose", "Eye", "Tail"]) == ("Eye", "Nose")
@@ -94,11 +94,12 @@ def test_a_reference_is_eye_and_nose_where_they_are_labelled(tmp_path: Path) -> 
     assert reference(["Nose", "Ear", "Tail"]) == ("Nose", "Tail")
 
 
-def test_sessions_are_individuals_unless_told(tmp_path: Path) -> None:
+def test_sessions_are_individuals_or_videos_unless_told(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("bodyparts: [a, b]")
-    given = {"project": config}
+    given = {"projects": (config,)}
     assert read_plan(options("--individual", "^(.)") | given).conditions.session == "^(.)"
+    assert read_plan(options() | given).conditions.session == VIDEO
     told = options("--individual", "^(.)", "--session", "(.)$") | given
     assert read_plan(told).conditions.session == "(.)$"
 
