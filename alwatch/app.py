@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from alwatch.scored import Ranking, SnapshotOnSeason
     from alwatch.scoring import CurrentPoseModel, Scoring
     from alwatch.seasons import SeasonStatus
+    from alwatch.strategies.pool import Limits
     from alwatch.watch import WatchedRoot
 
 SOFTWARE = f"alwatch {__version__}"
@@ -558,7 +559,6 @@ class App:
     ) -> Queue:
         """Choose frames of a season; what is not given is taken from the settings."""
         from alwatch.rounds import make_queue
-        from alwatch.strategies.pool import Limits
 
         rules = self.settings.queue
         return make_queue(
@@ -566,19 +566,27 @@ class App:
             season=season,
             embedder=self.embedded_with(),
             strategy=strategy or rules.strategy,
+            bandit_arms=rules.bandit_arms,
             budget=rules.budget if budget is None else budget,
             seed=rules.seed if seed is None else seed,
-            limits=Limits(
-                per_video_max=rules.per_video_max,
-                min_gap_s=rules.min_gap_s,
-                near_duplicate_quantile=rules.near_duplicate_quantile,
-                equal_share_max=rules.equal_share_max,
-                presence_min=rules.presence_min,
-                outlier_share=rules.outlier_share,
-                audit_share=rules.audit_share,
-            ),
+            limits=self.queue_limits(),
             software=SOFTWARE,
             now=self.clock(),
+        )
+
+    def queue_limits(self) -> Limits:
+        """What no queue may hold, by the settings."""
+        from alwatch.strategies.pool import Limits
+
+        rules = self.settings.queue
+        return Limits(
+            per_video_max=rules.per_video_max,
+            min_gap_s=rules.min_gap_s,
+            near_duplicate_quantile=rules.near_duplicate_quantile,
+            equal_share_max=rules.equal_share_max,
+            presence_min=rules.presence_min,
+            outlier_share=rules.outlier_share,
+            audit_share=rules.audit_share,
         )
 
     def get_queue(self, queue_id: int) -> Queue:

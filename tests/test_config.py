@@ -220,7 +220,7 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
         ("embedding: {model: ''}", 'embedding.model is ""; it must be text.'),
         (
             "queue: 5",
-            "queue is 5; it must be a group of settings (budget, strategy, seed, per_video_max, "
+            "queue is 5; it must be a group of settings (budget, strategy, bandit_arms, seed, per_video_max, "
             "equal_share_max, presence_min, outlier_share, min_gap_s, near_duplicate_quantile, "
             "audit_share).",
         ),

@@ -120,11 +120,14 @@ class Picks:
         What the strategy measured for each at the moment of choice; 0 where it measures nothing.
     reasons : tuple of k strings
         Why each was chosen, for the person who labels it.
+    n_audit : int
+        The first so many were drawn at random, as the audit share.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
     reasons: tuple[str, ...]
+    n_audit: int = 0
 
     def __post_init__(self) -> None:
         k = len(self.reasons)
@@ -189,6 +192,10 @@ class Limits:
                 faults.append(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         if faults:
             raise ValueError("; ".join(faults))
+
+    def audit_frames(self, budget: int) -> int:
+        """How many frames of a budget the audit share is."""
+        return round(self.audit_share * budget)
 
 
 def _count_not_finite(array: NDArray[Any]) -> int:
