@@ -220,9 +220,9 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
         ("embedding: {model: ''}", 'embedding.model is ""; it must be text.'),
         (
             "queue: 5",
-            "queue is 5; it must be a group of settings (budget, strategy, bandit_arms, seed, per_video_max, "
-            "equal_share_max, presence_min, outlier_share, min_gap_s, near_duplicate_quantile, "
-            "audit_share).",
+            "queue is 5; it must be a group of settings (budget, strategy, bandit_arms, seed, "
+            "per_video_max, equal_share_max, presence_min, outlier_share, min_gap_s, "
+            "near_duplicate_quantile, audit_share).",
         ),
         ("exports: folder", "exports is folder; it must be a list of labelling projects."),
         ("exports: [{to: folder}]", "exports[0].project is not set; it must be a path."),
@@ -374,8 +374,8 @@ def test_a_state_folder_that_only_leads_into_an_archive_is_a_fault(
         ("source: x", "source is not a setting; the settings there are state_dir, archive, "
          "season, sampling, embedding, decoding, pose_model, queue, exports, labels."),
         ("queue: {<<: {budget: 3}}", 'queue["<<"] is not a setting; the settings there are budget, '
-         "strategy, seed, per_video_max, equal_share_max, presence_min, outlier_share, min_gap_s, "
-         "near_duplicate_quantile, audit_share."),
+         "strategy, bandit_arms, seed, per_video_max, equal_share_max, presence_min, "
+         "outlier_share, min_gap_s, near_duplicate_quantile, audit_share."),
     ],
 )  # fmt: skip
 def test_an_unknown_setting_is_a_fault_that_names_the_nearest(
