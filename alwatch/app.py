@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from alwatch.scoring import CurrentPoseModel, Scoring
     from alwatch.seasons import SeasonStatus
     from alwatch.store.videos import StoredVideo
+    from alwatch.strategies.pool import Limits
     from alwatch.watch import WatchedRoot
 
 SOFTWARE = f"alwatch {__version__}"
@@ -570,7 +571,6 @@ class App:
     ) -> Queue:
         """Choose frames of a season; what is not given is taken from the settings."""
         from alwatch.rounds import make_queue
-        from alwatch.strategies.pool import Limits
 
         rules = self.settings.queue
         return make_queue(
@@ -578,23 +578,31 @@ class App:
             season=season,
             embedder=self.embedded_with(),
             strategy=strategy or rules.strategy,
+            bandit_arms=rules.bandit_arms,
             budget=rules.budget if budget is None else budget,
             seed=rules.seed if seed is None else seed,
-            limits=Limits(
-                per_video_max=rules.per_video_max,
-                per_individual_max=rules.per_individual_max,
-                per_session_max=rules.per_session_max,
-                share_by=rules.share_by,
-                min_gap_s=rules.min_gap_s,
-                near_duplicate_quantile=rules.near_duplicate_quantile,
-                equal_share_max=rules.equal_share_max,
-                presence_min=rules.presence_min,
-                outlier_share=rules.outlier_share,
-                audit_share=rules.audit_share,
-            ),
+            limits=self.queue_limits(),
             groups_of=self.groups_of,
             software=SOFTWARE,
             now=self.clock(),
+        )
+
+    def queue_limits(self) -> Limits:
+        """What no queue may hold, by the settings."""
+        from alwatch.strategies.pool import Limits
+
+        rules = self.settings.queue
+        return Limits(
+            per_video_max=rules.per_video_max,
+            per_individual_max=rules.per_individual_max,
+            per_session_max=rules.per_session_max,
+            share_by=rules.share_by,
+            min_gap_s=rules.min_gap_s,
+            near_duplicate_quantile=rules.near_duplicate_quantile,
+            equal_share_max=rules.equal_share_max,
+            presence_min=rules.presence_min,
+            outlier_share=rules.outlier_share,
+            audit_share=rules.audit_share,
         )
 
     def get_queue(self, queue_id: int) -> Queue:

@@ -44,7 +44,7 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
     yield _state_dir(settings.state_dir)
     yield from (_root(root) for root in app.watched_roots())
     yield from _inotify(app.watched_roots())
-    yield _parts("queue.strategy", lambda: _strategy(settings.queue.strategy))
+    yield _parts("queue.strategy", lambda: _strategy(app))
     for number, export in enumerate(settings.exports):
         look = partial(_export, app, export.to, export.project)
         yield _parts(f"exports[{number}]", look)
@@ -117,13 +117,17 @@ def _inotify(roots: list[WatchedRoot]) -> Iterator[Finding]:
         yield Finding("inotify", "ok", found)
 
 
-def _strategy(name: str) -> str:
+def _strategy(app: App) -> str:
+    from alwatch.strategies.bandit import BANDIT, fault_of_bandit
     from alwatch.strategies.registry import fault_of
 
-    fault = fault_of(name)
+    rules = app.settings.queue
+    fault = fault_of(rules.strategy, beside=(BANDIT,))
+    if rules.strategy == BANDIT:
+        fault = fault_of_bandit(rules.bandit_arms, app.queue_limits(), rules.budget)
     if fault is not None:
         raise AlwatchError(f"queue.{fault}")
-    return name
+    return rules.strategy
 
 
 def _export(app: App, to: str, project: Path) -> str:

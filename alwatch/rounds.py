@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
+from alwatch.policy import next_arm
 from alwatch.protocols import LabellingTool, OpenVideo
 from alwatch.records import EmbedderIdentity, Exported, Queue, QueuedVideo
 from alwatch.scored import doubts, pool_scores, proved_trust
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
 from alwatch.store.videos import StoredVideo
+from alwatch.strategies.bandit import BANDIT, fault_of_bandit
 from alwatch.strategies.pool import LEVELS, Limits, Pool
 from alwatch.strategies.registry import fault_of, lacking_scores, select
 
@@ -34,6 +36,7 @@ def make_queue(
     season: str,
     embedder: EmbedderIdentity,
     strategy: str,
+    bandit_arms: tuple[str, ...],
     budget: int,
     seed: int,
     limits: Limits,
@@ -53,7 +56,10 @@ def make_queue(
     embedder : EmbedderIdentity
         Whose vectors to choose by.
     strategy : str
-        A name of the strategy registry.
+        A name of the strategy registry, or "bandit"; the queue then has the name of the strategy
+        that was drawn, and its manifest says under `policy` from what.
+    bandit_arms : tuple of str
+        Among which strategies the bandit draws.
     budget : int
         Number of frames.
     seed : int
@@ -66,10 +72,14 @@ def make_queue(
 
     Raises
     ------
+    SettingsError
+        There is no such strategy, or the bandit cannot work by these settings.
     NothingToDoError
         The season is unknown or has no frame left to choose.
     """
-    fault = fault_of(strategy)
+    fault = fault_of(strategy, beside=(BANDIT,))
+    if strategy == BANDIT:
+        fault = fault_of_bandit(bandit_arms, limits, budget)
     if fault is not None:
         raise SettingsError(f"queue.{fault}")
     with store.pools.one_view():
@@ -91,6 +101,12 @@ def make_queue(
     videos = store.videos.by_id(ids)
     hashes = {video.id: video.content_hash for video in videos.values()}
     by_content = sorted(ids, key=hashes.__getitem__)
+    policy = None
+    if strategy == BANDIT:
+        with store.pools.one_view():
+            strategy, policy = next_arm(
+                store, season=season, snapshot=snapshot, arms=bandit_arms, scores=scores, seed=seed
+            )
     lacking = lacking_scores(strategy, scores)
     if lacking:
         raise NothingToDoError(
@@ -130,6 +146,8 @@ def make_queue(
             "embedder": asdict(embedder),
             "snapshot": snapshot and snapshot.sha256,
             "trust": trust,
+            "policy": policy,
+            "audit_frames": picks.n_audit,
             "limits": asdict(limits),
             "pool_frames": len(pool.video),
             "taken_frames": len(pool.taken_video),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from alwatch.errors import NothingToDoError
-from alwatch.records import EmbedderIdentity, FrameScores, LabelledPoint, Snapshot
+from alwatch.records import EmbedderIdentity, FrameScores, LabelledPoint, Queue, Snapshot
 from alwatch.scores.aggregation import (
     SIGNALS,
     aggregate,
@@ -234,10 +234,8 @@ def proved_trust(store: Store, snapshot: Snapshot) -> float:
     The rank correlation of 1 - confidence with the true error, over frames whose labels came
     after the snapshot, so that it has not been trained on them; shrunk where these are few.
     """
-    labels: dict[int, dict[int, tuple[LabelledPoint, ...]]] = {}
-    for (video_id, frame), points in store.queues.labelled_points(after=snapshot).items():
-        labels.setdefault(video_id, {})[frame] = points
     doubt, error_px = [], []
+    labels = _by_video(store.queues.labelled_points(after=snapshot))
     for video_id, of_video in labels.items():
         scores = store.scores.of_video(video_id, snapshot, ["confidence", "pose"])
         if scores is None:
@@ -247,6 +245,41 @@ def proved_trust(store: Store, snapshot: Snapshot) -> float:
             doubt.append(float(unsure[row]))
             error_px.append(float(distances_px.mean()))
     return trust(np.array(doubt), np.array(error_px))
+
+
+def audited_errors(store: Store, queue: Queue) -> dict[tuple[int, int], float]:
+    """How wrong the snapshot that a queue was made under is on the queue's audit frames.
+
+    These were drawn at random before anything was labelled there, so that their mean is a fair
+    measure of that snapshot on what the season had left unlabelled.
+
+    Parameters
+    ----------
+    store : Store
+    queue : Queue
+
+    Returns
+    -------
+    dict of (video id, frame index) to float
+        Mean distance in pixels between the snapshot's and people's points; without frames that
+        are not labelled yet, that the snapshot has not scored, or that have no point in common.
+        Empty where the queue had no audit, or was made without a pose model.
+    """
+    made_under = queue.manifest.get("snapshot")
+    snapshot = next((s for s in store.scores.snapshots() if s.sha256 == made_under), None)
+    n_audit = queue.manifest.get("audit_frames", 0)  # queues of older versions do not know it
+    audit = {(frame.video_id, frame.frame) for frame in queue.frames[:n_audit]}
+    if snapshot is None or not audit:
+        return {}
+    labels = store.queues.labelled_points(after=snapshot)
+    errors_px = {}
+    for video_id, of_video in _by_video({at: labels[at] for at in audit & labels.keys()}).items():
+        scores = store.scores.of_video(video_id, snapshot, ["pose"])
+        if scores is not None:
+            for row, distances_px in _errors_px(scores, of_video, snapshot):
+                frame = int(scores.frame_indices[row])
+                errors_px[video_id, frame] = float(distances_px.mean())
+    return errors_px
 
 
 def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
@@ -283,9 +316,7 @@ def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, i
 
 def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:
     """How every snapshot does on every season that it has scored, snapshot by snapshot."""
-    labels: dict[int, dict[int, tuple[LabelledPoint, ...]]] = {}
-    for (video_id, frame), points in store.queues.labelled_points().items():
-        labels.setdefault(video_id, {})[frame] = points
+    labels = _by_video(store.queues.labelled_points())
     results = []
     for snapshot in store.scores.snapshots():
         uncertainty: dict[str, list[FloatArray]] = {}
@@ -384,6 +415,16 @@ def _most_uncertain(values: FloatArray) -> IntArray:
         return np.full(len(values), -1)
     known = np.where(np.isfinite(values), values, np.float32(-np.inf))
     return np.where(known.max(axis=1, initial=-np.inf) > 0, known.argmax(axis=1), -1)
+
+
+def _by_video(
+    labels: Mapping[tuple[int, int], tuple[LabelledPoint, ...]],
+) -> dict[int, dict[int, tuple[LabelledPoint, ...]]]:
+    """Labels by video id, then by frame index."""
+    of_videos: dict[int, dict[int, tuple[LabelledPoint, ...]]] = {}
+    for (video_id, frame), points in labels.items():
+        of_videos.setdefault(video_id, {})[frame] = points
+    return of_videos
 
 
 def _errors_px(

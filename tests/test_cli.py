@@ -111,6 +111,7 @@ def test_a_queue_has_the_promised_shape(archive: Cli) -> None:
         assert set(frame) == {"video", "frame", "rank", "score", "reason"}
         assert Path(frame["video"]).is_file()
     assert queue["review"] == []
+    assert queue["policy"] is None
     assert archive.json("status")["queues"][0]["queue"] == queue["queue"]
 
 
@@ -125,6 +126,17 @@ def test_frames_that_are_left_out_are_listed_below_the_queue(cli: Cli) -> None:
     assert below.startswith("Left out, the most outlying first, to be looked at:\nframe  video")
     assert "\n20     a.mp4  unlike any other frame of its video (distance " in below
     assert "unlike any other" not in queued
+
+
+def test_a_queue_by_the_bandit_says_which_strategy_it_is_and_why(archive: Cli) -> None:
+    assert archive("queue", "s", "--strategy", "bandit") == 2
+    assert "queue.audit_share is 0, which of 20 frames is none" in archive.err
+    write_settings(archive.folder, SETTINGS.replace("queue: {", "queue: {audit_share: 0.5, "))
+    queue = archive.json("queue", "s", "--budget", 2, "--strategy", "bandit")
+    assert queue["strategy"] in queue["policy"]["arms"] == ["herding", "stride", "kmeans"]
+    assert queue["policy"]["rewarded_rounds"] == {"herding": 0, "stride": 0, "kmeans": 0}
+    assert archive("queue", "s", "--budget", 2, "--strategy", "bandit") == 0
+    assert re.search(r"^bandit chose \w+; .*herding not known, stride not known", archive.out, re.M)
 
 
 def test_an_empty_season_is_the_answer_no(archive: Cli) -> None:
@@ -222,11 +234,12 @@ def test_check_finds_nothing_wrong_here_and_leaves_nothing_behind(archive: Cli) 
 
 
 def test_check_names_fault_and_remedy(cli: Cli) -> None:
-    text = SETTINGS + "embedding: {model: alexnet, weights: nowhere.pth}\n"
-    write_settings(cli.folder, text)
+    text = SETTINGS.replace("queue: {", "queue: {strategy: bandit, ")
+    write_settings(cli.folder, text + "embedding: {model: alexnet, weights: nowhere.pth}\n")
     (cli.folder / "archive").rmdir()
     assert cli("check") == 1
     assert re.search(r"FAIL  archive: .*archive.* cannot be scanned", cli.out)
+    assert re.search(r"FAIL  queue.strategy: queue.audit_share is 0,", cli.out)
     assert re.search(r"FAIL  embedding: .*nowhere\.pth", cli.out)
 
 

@@ -220,9 +220,9 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
         ("embedding: {model: ''}", 'embedding.model is ""; it must be text.'),
         (
             "queue: 5",
-            "queue is 5; it must be a group of settings (budget, strategy, seed, per_video_max, "
-            "per_individual_max, per_session_max, equal_share_max, share_by, presence_min, "
-            "outlier_share, min_gap_s, near_duplicate_quantile, audit_share).",
+            "queue is 5; it must be a group of settings (budget, strategy, bandit_arms, seed, "
+            "per_video_max, per_individual_max, per_session_max, equal_share_max, share_by, "
+            "presence_min, outlier_share, min_gap_s, near_duplicate_quantile, audit_share).",
         ),
         ("exports: folder", "exports is folder; it must be a list of labelling projects."),
         ("exports: [{to: folder}]", "exports[0].project is not set; it must be a path."),
@@ -388,7 +388,8 @@ def test_a_state_folder_that_only_leads_into_an_archive_is_a_fault(
         ("source: x", "source is not a setting; the settings there are state_dir, archive, "
          "season, groups, sampling, embedding, decoding, pose_model, queue, exports, labels."),
         ("queue: {<<: {budget: 3}}", 'queue["<<"] is not a setting; the settings there are budget, '
-         "strategy, seed, per_video_max, per_individual_max, per_session_max, equal_share_max, "
+         "strategy, bandit_arms, seed, per_video_max, per_individual_max, per_session_max, "
+         "equal_share_max, "
          "share_by, presence_min, outlier_share, min_gap_s, near_duplicate_quantile, "
          "audit_share."),
     ],

@@ -124,6 +124,7 @@ def _queue_as_json(made: Queue) -> dict[str, Any]:
         "season": made.season,
         "strategy": made.strategy,
         "seed": made.seed,
+        "policy": made.manifest.get("policy"),
         "frames": [
             {
                 "video": str(frame.video),
@@ -146,6 +147,8 @@ def _print_queue(made: Queue) -> None:
         f"Queue {made.id}: {len(made.frames)} frames of season {shown(made.season)} "
         f"({made.strategy}, seed {made.seed})"
     )
+    if policy := made.manifest.get("policy"):
+        click.echo(policy["why"])
     if len(made.frames) < made.budget:
         click.echo(f"{made.budget} were asked for; no other frame is left that the limits allow.")
     rows = [

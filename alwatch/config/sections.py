@@ -395,6 +395,11 @@ class Queue(Section):
     strategy: Text = Field(
         default="herding", description="How frames are chosen: a name of the table of strategies."
     )
+    bandit_arms: Names = Field(
+        default=("herding", "stride", "kmeans"),
+        description="For `strategy: bandit`: the strategies among which it draws. One that needs "
+        "scores which are not there is left out.",
+    )
     seed: Whole = Field(
         default=0, description="The same seed and the same data give the same queue."
     )

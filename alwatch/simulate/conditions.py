@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from alwatch.errors import SettingsError
+from alwatch.strategies.bandit import BANDIT
 from alwatch.strategies.pool import Limits
 from alwatch.strategies.registry import fault_of, lacking_scores
 
@@ -18,6 +19,9 @@ WHOLE_POOL = "whole pool"
 
 ORACLE = "oracle"
 """Herding by the true error, which only an experiment knows: how much there is to win."""
+
+BANDIT_AUDIT_SHARE = 0.2
+"""What the bandit audits of every round, where its limits do not say."""
 
 SCORES = ("mpe", "mpe_softmax", "confidence", "presence")
 """What the trained networks say of a frame, for a strategy to choose by."""
@@ -87,7 +91,10 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A strategy and its limits, spelled `name` or `name@limit=value+limit=value`."""
+    """A strategy and its limits, spelled `name` or `name@limit=value+limit=value`.
+
+    `bandit` draws one of `ARMS` for every round, by what the rounds before have paid.
+    """
 
     spelled: str
     strategy: str
@@ -105,16 +112,18 @@ class Contender:
         name, _, rest = spelled.partition("@")
         if name in (BASE, WHOLE_POOL, ORACLE):
             return cls(spelled, name, Limits())
-        fault = fault_of(name)
+        fault = fault_of(name, beside=(BANDIT,))
         if fault is not None:
             raise SettingsError(fault)
-        lacking = lacking_scores(name, SCORES)
+        lacking = lacking_scores(name, SCORES) if name != BANDIT else ()
         if lacking:
             raise SettingsError(
                 f"The strategy {name} needs the scores {', '.join(lacking)}, which a trained "
                 f"network does not give; it gives {', '.join(SCORES)}. Leave it out."
             )
         limits: dict[str, float | str] = {}
+        if name == BANDIT:
+            limits["audit_share"] = BANDIT_AUDIT_SHARE
         known = asdict(Limits())
         for part in filter(None, rest.split("+")):
             match = re.fullmatch(r"(\w+)=(?:(\d+)|(\d*\.\d+)|([a-z]+))", part)

@@ -184,7 +184,8 @@ def summarise(rows: Sequence[dict[str, Any]], *, baseline: str, error: str) -> S
 def rows_as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Every experiment as a line of CSV."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for row in rows for name in row)  # older rows may have fewer
+    writer = csv.DictWriter(out, list(columns), lineterminator="\n")
     writer.writeheader()
     for row in rows:
         flat = {k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()}

@@ -24,7 +24,8 @@ from alwatch.simulate.measures import (
 )
 from alwatch.simulate.splits import Split, draw_split
 from alwatch.simulate.trainers import TrainedModel, trainer_for
-from alwatch.strategies.pool import Pool
+from alwatch.strategies.bandit import ARMS, BANDIT, Round, choose_arm
+from alwatch.strategies.pool import Picks, Pool
 from alwatch.strategies.registry import select
 
 if TYPE_CHECKING:
@@ -101,14 +102,27 @@ class Bench:
             return self._tested(contender, asked, model, self.split.pool, 0.0)
         budget = n_labels(asked, len(self.split.pool))
         model, picked, trust = self._base, self.split.pool[:0], 0.0
+        rounds: list[Round] = []
         for share in _shares(budget, self._conditions.rounds):
             scores, errors_px = self._scored(model)
             pool = self._pool(picked, scores, trust)
-            chosen = self._choose(contender, pool, errors_px, share, len(picked))
+            by = self._with_arm(contender, rounds)
+            picks = self._choose(by, pool, errors_px, share, len(picked))
+            chosen, audit_px = picks.rows, errors_px[picks.rows[: picks.n_audit]]
+            error_px = float(audit_px.mean()) if len(audit_px) else None
+            rounds.append(Round(by.strategy, len(chosen), error_px))
             trust = measured_trust(scores["confidence"][chosen], errors_px[chosen])
             picked = np.concatenate([picked, self.split.pool[chosen]])
             model = self._retrain(picked)
-        return self._tested(contender, asked, model, picked, trust)
+        arms = [one.arm for one in rounds] if contender.strategy == BANDIT else []
+        return self._tested(contender, asked, model, picked, trust) | {"arms": arms}
+
+    def _with_arm(self, contender: Contender, rounds: list[Round]) -> Contender:
+        """The contender itself, or the bandit with the strategy that it draws for this round."""
+        if contender.strategy != BANDIT:
+            return contender
+        arm, _ = choose_arm(ARMS, rounds, np.random.default_rng([self._seed, len(rounds)]))
+        return replace(contender, strategy=arm)
 
     def _train(self, rows: Rows, *, start: TrainedModel | None = None) -> TrainedModel:
         archive = self._archive
@@ -186,14 +200,13 @@ class Bench:
         errors_px: NDArray[Any],
         budget: int,
         already: int,
-    ) -> Rows:
+    ) -> Picks:
         strategy = contender.strategy
         if strategy == ORACLE:
             pool = replace(pool, scores={"confidence": errors_px.astype(np.float32)}, trust=1.0)
             strategy = "balanced_herding"
         rng = np.random.default_rng([self._seed, already])
-        picks = select(pool, strategy=strategy, budget=budget, limits=contender.limits, rng=rng)
-        return picks.rows
+        return select(pool, strategy=strategy, budget=budget, limits=contender.limits, rng=rng)
 
     def _errors_px(self, poses_px: NDArray[Any], rows: Rows) -> NDArray[Any]:
         archive = self._archive
@@ -220,6 +233,7 @@ class Bench:
             "pool_worst_px": round(on_pool.worst_individual_px, 4),
             "base_individuals": list(self.split.base_individuals),
             "test_sessions": list(self.split.test_sessions),
+            "arms": [],
         }
 
     def _error(self, model: TrainedModel, rows: Rows) -> ModelError:

@@ -16,9 +16,20 @@ should be offered.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
+
+from alwatch.strategies.pool import Limits
+from alwatch.strategies.registry import fault_of
+
+BANDIT = "bandit"
+"""The name under which this policy is asked for, where a strategy is named."""
+
+ARMS = ("herding", "stride", "kmeans")
+"""What is on offer where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,26 @@ class BanditState:
     counts: dict[str, int] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
     squares: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What was labelled between two trainings.
+
+    Parameters
+    ----------
+    arm : str or None
+        The strategy that chose; None where it was not one alone.
+    n_labels : int
+        Labels that came of it.
+    error_px : float or None
+        True error on the round's audit of the model that it was chosen with; None where nobody
+        knows.
+    """
+
+    arm: str | None
+    n_labels: int
+    error_px: float | None
 
 
 class Bandit:
@@ -102,6 +133,72 @@ class Bandit:
             means={**state.means, arm: moved},
             squares={**state.squares, arm: square},
         )
+
+
+def choose_arm(
+    arms: tuple[str, ...], rounds: Sequence[Round], rng: np.random.Generator
+) -> tuple[str, BanditState]:
+    """Choose the strategy of the next round, from all rounds so far.
+
+    Every one is used once before any is used twice. A reward comes a round late: one whose only
+    reward is still on its way is not taken for untried.
+
+    Parameters
+    ----------
+    arms : tuple of str
+        On offer.
+    rounds : sequence of Round
+        In order. The audits of two that follow each other give the reward of the former.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    arm : str
+    state : BanditState
+        What it was chosen from.
+    """
+    state = replayed(arms, rounds)
+    used = {round_.arm for round_ in rounds}
+    awaited = {round_.arm for round_ in rounds[-1:]} - state.counts.keys()
+    unused = tuple(arm for arm in arms if arm not in used)
+    others = tuple(arm for arm in arms if arm not in awaited)
+    return Bandit(unused or others or arms).choose(state, rng), state
+
+
+def replayed(arms: tuple[str, ...], rounds: Sequence[Round]) -> BanditState:
+    """What the rounds so far have taught of some strategies.
+
+    A round teaches nothing where it or the next one has no audit, or nothing was labelled.
+    """
+    bandit, state = Bandit(arms), BanditState()
+    for one, after in pairwise(rounds):
+        if one.arm not in arms or one.n_labels == 0:
+            continue
+        if one.error_px is not None and after.error_px is not None:
+            reward = error_fall_per_label(one.error_px, after.error_px, one.n_labels)
+            state = bandit.rewarded(state, one.arm, reward)
+    return state
+
+
+def fault_of_bandit(arms: tuple[str, ...], limits: Limits, budget: int) -> str | None:
+    """One sentence on why the bandit cannot work by these settings; None if it can.
+
+    The sentence begins with the name of the setting.
+    """
+    if BANDIT in arms or len(set(arms)) < len(arms) or not arms:
+        return (
+            f"bandit_arms is {', '.join(arms) or 'empty'}; it must name at least one strategy, "
+            f"each once, and not {BANDIT} itself."
+        )
+    faults = [found.removeprefix("strategy is ") for arm in arms if (found := fault_of(arm))]
+    if faults:
+        return f"bandit_arms has {faults[0]}"
+    if limits.audit_frames(budget) == 0:
+        return (
+            f"audit_share is {limits.audit_share:g}, which of {budget} frames is none, but the "
+            "bandit learns from the true error on audit frames; set it to 0.2, say."
+        )
+    return None
 
 
 def error_fall_per_label(error_before_px: float, error_after_px: float, n_labels: int) -> float:

@@ -156,12 +156,15 @@ class Picks:
     review : tuple of (row, distance, reason)
         Frames that were left out as unlike all others of their video, for a person to look at:
         the most outlying first, with its distance to the nearest other frame of its video.
+    n_audit : int
+        The first so many were drawn at random, as the audit share.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
     reasons: tuple[str, ...]
     review: tuple[tuple[int, float, str], ...] = ()
+    n_audit: int = 0
 
     def __post_init__(self) -> None:
         k = len(self.reasons)
@@ -242,6 +245,10 @@ class Limits:
         """The cap on the frames of one video, individual or session."""
         most: int | None = getattr(self, f"per_{by}_max")
         return most
+
+    def audit_frames(self, budget: int) -> int:
+        """How many frames of a budget the audit share is."""
+        return round(self.audit_share * budget)
 
 
 def _count_not_finite(array: NDArray[Any]) -> int:

@@ -65,13 +65,21 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 """The strategies by name."""
 
 
-def fault_of(name: str) -> str | None:
-    """One sentence on what is wrong with a strategy's name; None if nothing is."""
-    if name in STRATEGIES:
+def fault_of(name: str, *, beside: tuple[str, ...] = ()) -> str | None:
+    """One sentence on what is wrong with a strategy's name; None if nothing is.
+
+    Parameters
+    ----------
+    name : str
+    beside : tuple of str
+        Names that are right as well, though they are no strategy.
+    """
+    known = sorted({*STRATEGIES, *beside})
+    if name in known:
         return None
-    near = difflib.get_close_matches(name, STRATEGIES, n=1)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"strategy is {name!r}; {hint}It must be one of {', '.join(sorted(STRATEGIES))}."
+    return f"strategy is {name!r}; {hint}It must be one of {', '.join(known)}."
 
 
 def lacking_scores(name: str, scores: Iterable[str]) -> tuple[str, ...]:

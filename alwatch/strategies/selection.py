@@ -57,6 +57,7 @@ class Selection:
         self._limits = limits
         self._budget = budget
         self._picks: list[tuple[int, float, str]] = []
+        self._n_audit = 0
         self._order = np.lexsort((pool.frame, pool.time_s, pool.video))
         numbers, sizes = np.unique(pool.video, return_counts=True)
         ends = np.cumsum(sizes).tolist()
@@ -197,14 +198,18 @@ class Selection:
         return self.wants_more
 
     def take_audit(self, rng: np.random.Generator) -> None:
-        """Pick the audit share: a random open frame of each video in turn, in random order."""
-        due = round(self._limits.audit_share * self._budget)
+        """Pick the audit share: a random open frame of each video in turn, in random order.
+
+        It comes before all other picks.
+        """
+        due = self._limits.audit_frames(self._budget)
         while due > 0 and self.wants_more:
             for video in rng.permutation(len(self.videos)):
                 row = self._random_open(self.videos[video], rng) if due > 0 else None
                 if row is not None:
                     self.take(row, 0.0, "random audit sample")
                     due -= 1
+        self._n_audit = len(self._picks)
 
     def picks(self) -> Picks:
         """What was picked, and what to look at, with the pool's own row numbers."""
@@ -214,6 +219,7 @@ class Selection:
             scores=np.array([score for _, score, _ in self._picks], dtype=np.float64),
             reasons=tuple(reason for _, _, reason in self._picks),
             review=tuple((int(self._order[o.row]), o.distance, o.reason) for o in review),
+            n_audit=self._n_audit,
         )
 
     def _random_open(self, within: slice, rng: np.random.Generator) -> int | None:

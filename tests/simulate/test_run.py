@@ -21,8 +21,10 @@ from alwatch.simulate.command import read_plan, run_simulation
 from alwatch.simulate.conditions import ORACLE, Conditions, Contender
 from alwatch.simulate.report import summarise
 from alwatch.simulate.trial import Bench, n_labels, trials
+from alwatch.strategies.bandit import ARMS, Round, choose_arm
 from alwatch.strategies.pool import Limits
 from alwatch.strategies.registry import select
+from alwatch.strategies.selection import Selection
 from tests.simulate.archives import draw_project
 from tests.simulate.sleap_projects import Animal, pictures, write_project
 
@@ -262,6 +264,54 @@ def test_every_round_looks_at_the_model_of_the_round_before(archive: LabelledArc
     assert once.run(Contender.read("confidence"), "10")["mean_px"] != row["mean_px"]
 
 
+def test_the_bandit_tries_every_arm_and_learns_from_its_audits(archive: LabelledArchive) -> None:
+    bench = Bench(archive, replace(CONDITIONS, steps=5, rounds=4), seed=0)
+    bandit = Contender.read("bandit")
+    assert bandit.limits == Limits(audit_share=0.2)
+    row = bench.run(bandit, "20")
+    assert sorted(row["arms"][:3]) == sorted(ARMS)
+    assert row["arms"][3] in row["arms"][:2]  # the reward of the third is on its way
+    assert (row["labels"], row["strategy"]) == (20, "bandit")
+    again = Bench(archive, replace(CONDITIONS, steps=5, rounds=4), seed=0)
+    assert again.run(bandit, "20") == row
+
+
+def test_in_one_round_the_bandit_is_the_first_arm_drawn(archive: LabelledArchive) -> None:
+    conditions, arms = replace(CONDITIONS, steps=2), set()
+    for seed in range(3):
+        bench = Bench(archive, conditions, seed)
+        row = bench.run(Contender.read("bandit"), "10")
+        (arm,) = row["arms"]
+        alone = bench.run(Contender.read(f"{arm}@audit_share=0.2"), "10")
+        assert row["mean_px"] == alone["mean_px"]
+        assert alone["arms"] == []
+        arms.add(arm)
+    assert len(arms) > 1
+
+
+def test_what_a_round_paid_is_the_fall_of_the_error_on_its_audits(
+    archive: LabelledArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[Round]] = []
+
+    def note(arms: tuple[str, ...], rounds: list[Round], rng: np.random.Generator) -> Any:
+        told.append(list(rounds))
+        return choose_arm(arms, rounds, rng)
+
+    monkeypatch.setattr("alwatch.simulate.trial.choose_arm", note)
+    bench = Bench(archive, replace(CONDITIONS, steps=5, rounds=2), seed=0)
+    bench.run(Contender.read("bandit"), "20")
+    first, (before,) = told
+    assert first == []
+    _, errors_px = bench._scored(bench._base)
+    pool = bench._pool(bench.split.pool[:0], {}, 0.0)
+    selection = Selection(pool, Limits(audit_share=0.2), 10)
+    selection.take_audit(np.random.default_rng([0, 0]))
+    audit = selection.picks().rows
+    assert len(audit) == 2
+    assert (before.n_labels, before.error_px) == (10, pytest.approx(errors_px[audit].mean()))
+
+
 def test_the_oracle_weighs_frames_by_the_true_error(archive: LabelledArchive) -> None:
     bench = Bench(archive, replace(CONDITIONS, steps=5), seed=0)
     _, errors_px = bench._scored(bench._base)
@@ -272,7 +322,7 @@ def test_the_oracle_weighs_frames_by_the_true_error(archive: LabelledArchive) ->
         knowing, strategy="balanced_herding", budget=8, limits=Limits(),
         rng=np.random.default_rng([0, 0]),
     )  # fmt: skip
-    assert chosen.tolist() == expected.rows.tolist()
+    assert chosen.rows.tolist() == expected.rows.tolist()
 
 
 def test_the_patterns_tell_the_pool_who_is_shown_and_when(archive: LabelledArchive) -> None:

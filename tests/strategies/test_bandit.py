@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from alwatch.strategies.bandit import Bandit, BanditState, error_fall_per_label
+from alwatch.config.sections import Queue
+from alwatch.strategies.bandit import (
+    ARMS,
+    Bandit,
+    BanditState,
+    Round,
+    choose_arm,
+    error_fall_per_label,
+    fault_of_bandit,
+    replayed,
+)
+from alwatch.strategies.pool import Limits
 
 TWO = Bandit(("minmax", "stride"))
 
@@ -128,3 +139,53 @@ def test_the_reward_is_the_fall_of_the_error_per_label() -> None:
     assert error_fall_per_label(4.0, 5.0, 50) == pytest.approx(-0.02)
     with pytest.raises(ValueError, match="n_labels must be at least 1, got 0"):
         error_fall_per_label(5.0, 4.0, 0)
+
+
+def test_the_audits_of_two_rounds_that_follow_each_other_give_the_reward_of_the_first() -> None:
+    rounds = [Round("minmax", 10, 8.0), Round("stride", 5, 6.0), Round("minmax", 10, 7.0)]
+    assert replayed(("minmax", "stride"), rounds) == BanditState(
+        counts={"minmax": 1, "stride": 1},
+        means={"minmax": pytest.approx(0.2), "stride": pytest.approx(-0.2)},
+        squares={"minmax": 0.0, "stride": 0.0},
+    )
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [],
+        [Round("minmax", 10, 8.0)],
+        [Round("minmax", 10, None), Round("stride", 10, 6.0)],
+        [Round("minmax", 10, 8.0), Round("stride", 10, None)],
+        [Round("minmax", 0, 8.0), Round("stride", 10, 6.0)],
+        [Round(None, 10, 8.0), Round("stride", 10, 6.0)],
+        [Round("kmeans", 10, 8.0), Round("stride", 10, 6.0)],
+    ],
+)
+def test_a_round_without_audit_labels_or_a_strategy_on_offer_teaches_nothing(
+    rounds: list[Round],
+) -> None:
+    assert replayed(("minmax", "stride"), rounds) == BanditState()
+
+
+def test_what_was_never_used_comes_first() -> None:
+    rounds = [Round("a", 10, 8.0), Round("b", 10, None), Round("a", 10, None)]
+    arms = {choose_arm(("a", "b", "c"), rounds, np.random.default_rng(s))[0] for s in range(20)}
+    assert arms == {"c"}
+
+
+def test_one_whose_reward_is_on_its_way_is_not_taken_for_untried() -> None:
+    # The reward of c needs an audit that comes with the next round.
+    rounds = [Round("a", 10, 8.0), Round("b", 10, 6.0), Round("c", 10, 5.0)]
+    chosen = {choose_arm(("a", "b", "c"), rounds, np.random.default_rng(s))[0] for s in range(40)}
+    assert "c" not in chosen
+    assert choose_arm(("c",), rounds, np.random.default_rng(0))[0] == "c"
+    lost = [*rounds, Round("a", 10, None)]  # no longer on its way: nothing was audited
+    assert choose_arm(("a", "b", "c"), lost, np.random.default_rng(0))[0] == "c"
+
+
+def test_what_the_settings_offer_by_themselves_is_what_experiments_race() -> None:
+    rules = Queue()
+    assert rules.bandit_arms == ARMS
+    assert fault_of_bandit(ARMS, Limits(audit_share=0.2), rules.budget) is None
+    assert "audit_share is 0, " in str(fault_of_bandit(ARMS, Limits(), rules.budget))

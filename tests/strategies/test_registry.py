@@ -188,6 +188,7 @@ def test_realistic_pools_keep_all_limits_at_once(strategy: str) -> None:
     assert len(picks.rows) == 40
     assert picks.reasons[:6] == ("random audit sample",) * 6
     assert "random audit sample" not in picks.reasons[6:]
+    assert picks.n_audit == 6
 
 
 @pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - DETERMINISTIC))

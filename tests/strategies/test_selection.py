@@ -146,6 +146,7 @@ def test_the_audit_goes_round_the_videos() -> None:
     selection.take_audit(np.random.default_rng(0))
     picks = selection.picks()
     assert picks.reasons == ("random audit sample",) * 10
+    assert picks.n_audit == 10
     assert sorted(Counter(pool.video[picks.rows].tolist()).values()) == [2, 2, 3, 3]
     assert set(pool.video[picks.rows[:4]].tolist()) == {0, 1, 2, 3}
 
