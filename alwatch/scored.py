@@ -149,7 +149,7 @@ def novel_frames(store: Store, snapshot: Snapshot, *, season: str | None = None)
     NothingToDoError
         Too few labels, or bodyparts, to say what is usual.
     """
-    labels = store.queues.labelled_points()
+    labels = store.labels.points()
     n_animals_parts = len(snapshot.bodyparts) - snapshot.n_unique
     if n_animals_parts < 3:
         raise NothingToDoError(
@@ -235,7 +235,7 @@ def proved_trust(store: Store, snapshot: Snapshot) -> float:
     after the snapshot, so that it has not been trained on them; shrunk where these are few.
     """
     labels: dict[int, dict[int, tuple[LabelledPoint, ...]]] = {}
-    for (video_id, frame), points in store.queues.labelled_points(after=snapshot).items():
+    for (video_id, frame), points in store.labels.points(after=snapshot).items():
         labels.setdefault(video_id, {})[frame] = points
     doubt, error_px = [], []
     for video_id, of_video in labels.items():
@@ -284,7 +284,7 @@ def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, i
 def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:
     """How every snapshot does on every season that it has scored, snapshot by snapshot."""
     labels: dict[int, dict[int, tuple[LabelledPoint, ...]]] = {}
-    for (video_id, frame), points in store.queues.labelled_points().items():
+    for (video_id, frame), points in store.labels.points().items():
         labels.setdefault(video_id, {})[frame] = points
     results = []
     for snapshot in store.scores.snapshots():
@@ -347,7 +347,7 @@ def _fitted_poses(
 
 def _usual_poses(store: Store, snapshot: Snapshot) -> PoseNovelty | None:
     try:
-        return _fitted_poses(store.queues.labelled_points(), snapshot)
+        return _fitted_poses(store.labels.points(), snapshot)
     except ValueError:
         return None
 

@@ -160,7 +160,7 @@ def test_coverage_rises_as_frames_are_labelled(app: App) -> None:
     from alwatch.records import LabelledFrame
 
     labels = [(video_id, LabelledFrame(Path("/p"), "f", n, Path("/p"))) for n in range(0, 50, 5)]
-    app.store.queues.set_labels("deeplabcut", Path("/p"), labels, app.clock())
+    app.store.labels.set("deeplabcut", Path("/p"), labels, app.clock())
     after = {s.counts.season: s.coverage for s in app.seasons()}
     assert max(after.values()) > 0
     assert all(0 <= share <= 1 for share in after.values())

@@ -71,13 +71,13 @@ def test_labels_are_what_the_project_holds_now(store: Store) -> None:
     video = add_video(store, "a.mp4", [0, 4, 7])
     project = Path("/p")
 
-    def sync(*frames: int) -> tuple[int, int]:
+    def sync(*frames: int) -> tuple[int, int, int]:
         found = [(video, LabelledFrame(project, "a", frame, project)) for frame in frames]
-        return store.queues.set_labels("deeplabcut", project, found, NOW)
+        return store.labels.set("deeplabcut", project, found, NOW)
 
-    assert sync(0, 4) == (2, 0)
-    assert sync(0, 4) == (0, 0)
-    assert sync(4, 7) == (1, 1)
+    assert sync(0, 4) == (2, 0, 0)
+    assert sync(0, 4) == (0, 0, 0)
+    assert sync(4, 7) == (1, 0, 1)
 
 
 def test_a_summary_tells_progress_and_exports(store: Store) -> None:
@@ -87,7 +87,7 @@ def test_a_summary_tells_progress_and_exports(store: Store) -> None:
     store.queues.add_export(queue, "deeplabcut", project, 2, [("a", video)], NOW)
     store.queues.add_export(queue, "deeplabcut", project, 0, [("a", video)], NOW)
     label = LabelledFrame(project, "a", 4, project)
-    store.queues.set_labels("deeplabcut", project, [(video, label)], NOW)
+    store.labels.set("deeplabcut", project, [(video, label)], NOW)
     (summary,) = store.queues.summaries()
     assert (summary.frames, summary.labelled) == (2, 1)
     assert summary.exported_to == ("deeplabcut",)
