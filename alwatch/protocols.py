@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         LocatedSnapshot,
         Queue,
         QueuedVideo,
+        ReadFrames,
         Skeleton,
         Snapshot,
         Timeline,
@@ -65,10 +66,6 @@ class VideoReader(Protocol):
 
 
 OpenVideo = Callable[[Path], AbstractContextManager[VideoReader]]
-
-
-ReadFrames = Callable[["QueuedVideo"], "Iterator[tuple[int, ImageArray]]"]
-"""Full-size RGB images of a video's queued frames with their indices, lazily."""
 
 
 class SnapshotSource(Protocol):

@@ -6,7 +6,7 @@ NumPy is imported for type checking only, so that commands that move no arrays s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -352,6 +352,10 @@ class QueuedVideo:
     frames: tuple[QueueFrame, ...]
     poses: Mapping[int, FloatArray] = field(default_factory=dict)
     fps: float = 0.0
+
+
+ReadFrames = Callable[[QueuedVideo], "Iterator[tuple[int, ImageArray]]"]
+"""Full-size RGB images of a video's queued frames with their indices, lazily."""
 
 
 @dataclass(frozen=True, slots=True)

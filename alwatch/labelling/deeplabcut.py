@@ -39,8 +39,7 @@ from alwatch.records import Exported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alwatch.protocols import ReadFrames
-    from alwatch.records import LabelledFrame, Queue, QueuedVideo, Skeleton
+    from alwatch.records import LabelledFrame, Queue, QueuedVideo, ReadFrames, Skeleton
 
 _NEW_CONFIG = ".config.yaml.alwatch"
 

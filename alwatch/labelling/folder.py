@@ -33,8 +33,7 @@ from alwatch.records import Exported, LabelledFrame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from alwatch.protocols import ReadFrames
-    from alwatch.records import Queue, QueuedVideo, Skeleton
+    from alwatch.records import Queue, QueuedVideo, ReadFrames, Skeleton
 
 _IMAGE_NAME = re.compile(r"(.+)_img(\d+)\.png")
 _COLUMNS = ("image", "video", "content_hash", "frame", "rank", "score", "reason")

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from alwatch.protocols import ReadFrames
-    from alwatch.records import ImageArray, QueuedVideo
+    from alwatch.records import ImageArray, QueuedVideo, ReadFrames
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 24  # signature, chunk length, "IHDR", width, height
