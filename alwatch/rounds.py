@@ -177,6 +177,12 @@ def export_queue(
             for frame in reader.read(wanted):
                 yield frame.index, frame.image
 
+    summary = next(each for each in store.queues.summaries() if each.id == queue.id)
+    if summary.withdrawn_at is not None:
+        raise ExportError(
+            f"Queue {queue.id} was withdrawn on {summary.withdrawn_at:%Y-%m-%d}, so it is not "
+            "exported again; make a new one."
+        )
     videos = [_at_unchanged_file(store, video) for video in store.queues.by_video(queue)]
     skeleton, videos = _with_poses(store, videos, names)
     exported = tool.write_queue(queue, videos, read_frames, skeleton)
