@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 class _QueueGroup(click.Group):
     """`alwatch queue SEASON` is short for `alwatch queue make SEASON`."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
             args = ["make", *args]
-        return super().resolve_command(ctx, args)
+        return super().parse_args(ctx, args)
 
 
 @alwatch.group(cls=_QueueGroup, subcommand_metavar="SEASON | COMMAND [ARGS]...")
