@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -633,8 +633,26 @@ class App:
             project=project,
             tool=self.labelling_tool(to, project),
             open_video=self.open_video(),
+            names=self._names_in(to, project),
             now=self.clock(),
         )
+
+    def withdraw_queue(self, queue: Queue) -> int:
+        """Take a queue that nobody has worked on back out of its projects; images removed."""
+        from alwatch.rounds import withdraw_queue
+
+        projects = self.store.queues.exports_of(queue)
+        for to, project in projects:
+            self._sync_project(to, project)
+        tools = [self.labelling_tool(to, project) for to, project in projects]
+        return withdraw_queue(self.store, queue, tools=tools, now=self.clock())
+
+    def _names_in(self, to: str, project: Path) -> Mapping[str, str]:
+        """The project's own names of bodyparts."""
+        for export in self.settings.exports:
+            if (export.to, export.project) == (to, project):
+                return export.bodyparts or {}
+        return {}
 
     def export_as_set(self, queue: Queue) -> Iterator[tuple[str, Exported]]:
         """Export a queue to every place that the settings name, one after the other."""
@@ -646,20 +664,26 @@ class App:
 
         A project that cannot be read does not keep the others from being read.
         """
-        from alwatch.rounds import LabelSync, sync_labels
+        from alwatch.rounds import LabelSync
 
         named = {(export.to, export.project) for export in self.settings.exports}
         syncs = []
         for to, project in sorted(named | self.store.queues.exported_to()):
             try:
-                sync = sync_labels(
-                    self.store,
-                    to=to,
-                    project=project,
-                    tool=self.labelling_tool(to, project),
-                    now=self.clock(),
-                )
+                sync = self._sync_project(to, project)
             except ExportError as error:
                 sync = LabelSync(to, project, problem=str(error))
             syncs.append(sync)
         return syncs
+
+    def _sync_project(self, to: str, project: Path) -> LabelSync:
+        from alwatch.rounds import sync_labels
+
+        return sync_labels(
+            self.store,
+            to=to,
+            project=project,
+            tool=self.labelling_tool(to, project),
+            names=self._names_in(to, project),
+            now=self.clock(),
+        )

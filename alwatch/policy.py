@@ -110,7 +110,11 @@ def season_rounds(store: Store, season: str) -> list[Round]:
 
 
 def _queues(store: Store, season: str) -> list[Queue]:
-    ids = [summary.id for summary in store.queues.summaries() if summary.season == season]
+    ids = [
+        summary.id
+        for summary in store.queues.summaries()
+        if summary.season == season and summary.withdrawn_at is None
+    ]
     return [store.queues.get(queue_id) for queue_id in ids]
 
 

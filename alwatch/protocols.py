@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         LocatedSnapshot,
         Queue,
         QueuedVideo,
+        ReadFrames,
+        Skeleton,
         Snapshot,
         Timeline,
         VideoInfo,
@@ -106,14 +108,23 @@ class LabellingTool(Protocol):
         self,
         queue: Queue,
         videos: Sequence[QueuedVideo],
-        read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+        read_frames: ReadFrames,
+        skeleton: Skeleton,
     ) -> Exported:
-        """Put the frames where the tool finds them; twice changes nothing.
+        """Put the frames where the tool finds them, with the poses; twice changes nothing.
 
         `read_frames` yields (frame index, full-size RGB image) of one video, lazily.
         """
         ...
 
     def read_labels(self) -> list[LabelledFrame]:
-        """List every frame of the project that carries at least one label."""
+        """List every frame of the project that a person is done with, once for each person."""
+        ...
+
+    def withdraw_queue(self, queue: Queue, videos: Sequence[QueuedVideo]) -> int:
+        """Take away what `write_queue` has put there and nobody has touched; how many images.
+
+        The caller has made sure that nothing of the queue is labelled. Frames that other queues
+        have put there are not among `videos`.
+        """
         ...

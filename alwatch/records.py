@@ -6,6 +6,7 @@ NumPy is imported for type checking only, so that commands that move no arrays s
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -333,7 +334,19 @@ class Queue:
 class QueuedVideo:
     """The part of a queue that lies in one video, as a labelling tool needs it.
 
-    `content_hash` is unique among videos and safe in a file name.
+    Parameters
+    ----------
+    path : Path
+    content_hash : str
+        Unique among videos, and safe in a file name.
+    width_px, height_px, n_frames : int
+    frames : tuple of QueueFrame, by increasing index
+    poses : mapping of int to float32 array of shape (individuals, bodyparts, 3)
+        What the current snapshot finds in these frames, for a person to correct: x and y in
+        pixels, likelihood; NaN where it finds nothing. Bodyparts are those of the `Skeleton`.
+        Frames that have not been scored are not in it.
+    fps : float
+        0 where it is not known.
     """
 
     path: Path
@@ -342,6 +355,37 @@ class QueuedVideo:
     height_px: int
     n_frames: int
     frames: tuple[QueueFrame, ...]
+    poses: Mapping[int, FloatArray] = field(default_factory=dict)
+    fps: float = 0.0
+
+
+ReadFrames = Callable[[QueuedVideo], "Iterator[tuple[int, ImageArray]]"]
+"""Full-size RGB images of a video's queued frames with their indices, lazily."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """What is to be labelled in every frame.
+
+    Parameters
+    ----------
+    bodyparts : tuple of str
+        The last `n_unique` are the scene's, and belong to no animal.
+    n_individuals : int
+        Animals that a frame may show.
+    n_unique : int
+    source : str
+        Who gives the poses that come with it: the snapshot's name, empty where there are none.
+    """
+
+    bodyparts: tuple[str, ...] = ()
+    n_individuals: int = 1
+    n_unique: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if len(set(self.bodyparts)) < len(self.bodyparts):
+            raise ValueError(f"bodyparts must differ, got {', '.join(self.bodyparts)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,12 +416,22 @@ class LabelledPoint:
     y_px: float
 
 
+LabelState = Literal["labelled", "empty", "skipped"]
+"""What a person has done with a frame: labelled it, said that nothing is there, or passed it."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelledFrame:
-    """A frame that a person has labelled: in which folder of which project, at which index."""
+    """A frame that a person is done with: in which folder of which project, at which index.
+
+    `labeller` tells people apart who work on one project; empty where the tool does not say.
+    A frame may occur once for each labeller.
+    """
 
     project: Path
     folder: str
     frame: int
     source: Path
     points: tuple[LabelledPoint, ...] = ()
+    labeller: str = ""
+    state: LabelState = "labelled"

@@ -6,7 +6,7 @@ This file alone knows the order of these steps.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,15 @@ import numpy as np
 from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
 from alwatch.policy import next_arm
 from alwatch.protocols import LabellingTool, OpenVideo
-from alwatch.records import EmbedderIdentity, Exported, Queue, QueuedVideo
+from alwatch.records import (
+    EmbedderIdentity,
+    Exported,
+    LabelledFrame,
+    Queue,
+    QueuedVideo,
+    Skeleton,
+    Snapshot,
+)
 from alwatch.scored import doubts, pool_scores, proved_trust
 from alwatch.store import Store
 from alwatch.store.pools import PooledFrames
@@ -168,6 +176,7 @@ def export_queue(
     project: Path,
     tool: LabellingTool,
     open_video: OpenVideo,
+    names: Mapping[str, str],
     now: datetime,
 ) -> Exported:
     """Put a queue's frames where a labelling tool finds them, and remember where that is.
@@ -181,12 +190,14 @@ def export_queue(
     tool : LabellingTool
         That tool, on that project.
     open_video : callable
+    names : mapping of str to str
+        What the project calls the bodyparts that it names otherwise, by their names in alwatch.
     now : datetime
 
     Raises
     ------
     ExportError
-        The project cannot take the queue; nothing of it was changed.
+        The queue was withdrawn, or the project cannot take the queue; nothing of it was changed.
     VideoError, DecoderDiedError
         A video of the queue cannot be read any more.
     """
@@ -197,8 +208,15 @@ def export_queue(
             for frame in reader.read(wanted):
                 yield frame.index, frame.image
 
+    summary = next(each for each in store.queues.summaries() if each.id == queue.id)
+    if summary.withdrawn_at is not None:
+        raise ExportError(
+            f"Queue {queue.id} was withdrawn on {summary.withdrawn_at:%Y-%m-%d}, so it is not "
+            "exported again; make a new one."
+        )
     videos = [_at_unchanged_file(store, video) for video in store.queues.by_video(queue)]
-    exported = tool.write_queue(queue, videos, read_frames)
+    skeleton, videos = _with_poses(store, videos, names)
+    exported = tool.write_queue(queue, videos, read_frames, skeleton)
     ids = {video.content_hash: video.frames[0].video_id for video in videos}
     folders = [(folder, ids[content]) for folder, content in exported.folders]
     store.queues.add_export(queue, to, project, exported.written, folders, now)
@@ -221,23 +239,32 @@ def _at_unchanged_file(store: Store, video: QueuedVideo) -> QueuedVideo:
 class LabelSync:
     """What reading one project's labels has changed.
 
-    `unknown` counts labelled frames of videos that are not in the archive; `problem` says why
-    the project could not be read.
+    `labelled` counts the frames that a person is done with, once for each person; `unknown` those
+    of videos that are not in the archive; `problem` says why the project could not be read.
     """
 
     to: str
     project: Path
     labelled: int = 0
     new: int = 0
+    changed: int = 0
     gone: int = 0
     unknown: int = 0
     problem: str | None = None
 
 
 def sync_labels(
-    store: Store, *, to: str, project: Path, tool: LabellingTool, now: datetime
+    store: Store,
+    *,
+    to: str,
+    project: Path,
+    tool: LabellingTool,
+    names: Mapping[str, str],
+    now: datetime,
 ) -> LabelSync:
     """Read which frames of a project are labelled; labelled frames leave the pool.
+
+    `names` are the project's names of bodyparts by alwatch's, as for `export_queue`.
 
     A folder belongs to the video that alwatch exported there or whose labels it gave before, else
     to the one video of the archive whose file name it bears.
@@ -249,9 +276,95 @@ def sync_labels(
     """
     folders = store.videos.by_stem() | store.queues.export_folders(to, project)
     labels = tool.read_labels()
-    known = [(folders[label.folder], label) for label in labels if label.folder in folders]
-    new, gone = store.queues.set_labels(to, project, known, now)
-    return LabelSync(to, project, len(known), new, gone, len(labels) - len(known))
+    ours = {theirs: name for name, theirs in names.items()}
+    known = [
+        (folders[label.folder], _renamed(label, ours))
+        for label in labels
+        if label.folder in folders
+    ]
+    changes = store.labels.set(to, project, known, now)
+    unknown = len(labels) - len(known)
+    return LabelSync(to, project, len(known), *changes, unknown=unknown)
+
+
+def withdraw_queue(
+    store: Store,
+    queue: Queue,
+    *,
+    tools: Sequence[LabellingTool],
+    now: datetime,
+) -> int:
+    """Take a queue back out of its projects; its frames return to the pool.
+
+    The projects come first: a run that dies is completed by the next one. The labels must have
+    been read just before.
+
+    Parameters
+    ----------
+    store : Store
+    queue : Queue
+    tools : sequence of LabellingTool
+        The projects that it was exported to.
+    now : datetime
+
+    Returns
+    -------
+    int
+        How many images were taken away.
+
+    Raises
+    ------
+    NothingToDoError
+        A frame of it is labelled, or was passed over.
+    ExportError
+        A project cannot be written.
+    """
+    summary = next(each for each in store.queues.summaries() if each.id == queue.id)
+    if summary.labelled or summary.skipped:
+        raise NothingToDoError(
+            f"Queue {queue.id} was to be withdrawn; {summary.labelled} of its {summary.frames} "
+            f"frames are labelled and {summary.skipped} were passed over, so it stays. Withdraw "
+            "queues before anybody works on them."
+        )
+    videos = store.queues.by_video(queue)
+    removed = sum(tool.withdraw_queue(queue, videos) for tool in tools)
+    store.queues.withdraw(queue, now)
+    return removed
+
+
+def _renamed(label: LabelledFrame, names: Mapping[str, str]) -> LabelledFrame:
+    points = tuple(replace(p, bodypart=names.get(p.bodypart, p.bodypart)) for p in label.points)
+    return replace(label, points=points)
+
+
+def _with_poses(
+    store: Store, videos: Sequence[QueuedVideo], names: Mapping[str, str]
+) -> tuple[Skeleton, list[QueuedVideo]]:
+    """What is to be labelled, and what the current snapshot finds in the queued frames.
+
+    Without a snapshot it is the bodyparts that people have labelled so far.
+    """
+    snapshot = store.scores.current().snapshot
+    if snapshot is None:
+        points = [point for of_frame in store.labels.points().values() for point in of_frame]
+        bodyparts = tuple(dict.fromkeys(point.bodypart for point in points))
+        individuals = {point.individual for point in points if point.individual}
+        skeleton = Skeleton(bodyparts, max(len(individuals), 1))
+    else:
+        skeleton = Skeleton(
+            snapshot.bodyparts, snapshot.n_individuals, snapshot.n_unique, snapshot.name
+        )
+        videos = [replace(video, poses=_poses(store, snapshot, video)) for video in videos]
+    theirs = tuple(names.get(name, name) for name in skeleton.bodyparts)
+    return replace(skeleton, bodyparts=theirs), list(videos)
+
+
+def _poses(store: Store, snapshot: Snapshot, video: QueuedVideo) -> dict[int, FloatArray]:
+    scores = store.scores.of_video(video.frames[0].video_id, snapshot, ("pose",))
+    if scores is None or "pose" not in scores.signals:
+        return {}
+    rows = np.flatnonzero(np.isin(scores.frame_indices, [frame.frame for frame in video.frames]))
+    return {int(scores.frame_indices[row]): scores.signals["pose"][row] for row in rows}
 
 
 def _pool(frames: PooledFrames, marked: PooledFrames, number: dict[int, int]) -> Pool:

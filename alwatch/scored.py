@@ -149,7 +149,7 @@ def novel_frames(store: Store, snapshot: Snapshot, *, season: str | None = None)
     NothingToDoError
         Too few labels, or bodyparts, to say what is usual.
     """
-    labels = store.queues.labelled_points()
+    labels = store.labels.points()
     n_animals_parts = len(snapshot.bodyparts) - snapshot.n_unique
     if n_animals_parts < 3:
         raise NothingToDoError(
@@ -235,7 +235,7 @@ def proved_trust(store: Store, snapshot: Snapshot) -> float:
     after the snapshot, so that it has not been trained on them; shrunk where these are few.
     """
     doubt, error_px = [], []
-    labels = _by_video(store.queues.labelled_points(after=snapshot))
+    labels = _by_video(store.labels.points(after=snapshot))
     for video_id, of_video in labels.items():
         scores = store.scores.of_video(video_id, snapshot, ["confidence", "pose"])
         if scores is None:
@@ -271,7 +271,7 @@ def audited_errors(store: Store, queue: Queue) -> dict[tuple[int, int], float]:
     audit = {(frame.video_id, frame.frame) for frame in queue.frames[:n_audit]}
     if snapshot is None or not audit:
         return {}
-    labels = store.queues.labelled_points(after=snapshot)
+    labels = store.labels.points(after=snapshot)
     errors_px = {}
     for video_id, of_video in _by_video({at: labels[at] for at in audit & labels.keys()}).items():
         scores = store.scores.of_video(video_id, snapshot, ["pose"])
@@ -316,7 +316,7 @@ def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, i
 
 def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:
     """How every snapshot does on every season that it has scored, snapshot by snapshot."""
-    labels = _by_video(store.queues.labelled_points())
+    labels = _by_video(store.labels.points())
     results = []
     for snapshot in store.scores.snapshots():
         uncertainty: dict[str, list[FloatArray]] = {}
@@ -378,7 +378,7 @@ def _fitted_poses(
 
 def _usual_poses(store: Store, snapshot: Snapshot) -> PoseNovelty | None:
     try:
-        return _fitted_poses(store.queues.labelled_points(), snapshot)
+        return _fitted_poses(store.labels.points(), snapshot)
     except ValueError:
         return None
 

@@ -263,8 +263,14 @@ class Daemon:
             self._alive()
             if sync.problem:
                 log.warning("%s", sync.problem)
-            elif sync.new or sync.gone:
-                log.info("%s: %d new labels, %d gone", shown(sync.project), sync.new, sync.gone)
+            elif sync.new or sync.changed or sync.gone:
+                log.info(
+                    "%s: %d labels new, %d changed, %d gone",
+                    shown(sync.project),
+                    sync.new,
+                    sync.changed,
+                    sync.gone,
+                )
 
 
 def log_scoring(outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from alwatch.app import App
     from alwatch.store.pools import SeasonCounts
+    from alwatch.store.queues import QueueSummary
     from alwatch.store.scores import CurrentModel
 
 
@@ -42,19 +43,7 @@ def archive_status(app: App) -> dict[str, Any]:
             for root, online, problem in store.videos.root_problems()
         ],
         "seasons": [season_row(counts) for counts in store.pools.season_counts()],
-        "queues": [
-            {
-                "queue": queue.id,
-                "season": queue.season,
-                "strategy": queue.strategy,
-                "seed": queue.seed,
-                "created_at": queue.created_at.isoformat(timespec="seconds"),
-                "frames": queue.frames,
-                "labelled": queue.labelled,
-                "exported_to": list(queue.exported_to),
-            }
-            for queue in store.queues.summaries()
-        ],
+        "queues": [queue_row(queue) for queue in store.queues.summaries()],
         "quarantined": [
             {"video": str(video.path), "reason": video.reason}
             for video in store.videos.listing("quarantined")
@@ -98,6 +87,24 @@ def season_row(counts: SeasonCounts, **more: Any) -> dict[str, Any]:
         "queued": counts.queued,
         **more,
         "state": "queue out" if counts.queued else state,
+    }
+
+
+def queue_row(queue: QueueSummary) -> dict[str, Any]:
+    """One queue as a row of `status` and `queue list`."""
+    done = queue.labelled + queue.skipped
+    state = "labelled" if done == queue.frames else "out" if queue.exported_to else "not exported"
+    return {
+        "queue": queue.id,
+        "season": queue.season,
+        "strategy": queue.strategy,
+        "seed": queue.seed,
+        "created_at": queue.created_at.isoformat(timespec="seconds"),
+        "frames": queue.frames,
+        "labelled": queue.labelled,
+        "skipped": queue.skipped,
+        "exported_to": list(queue.exported_to),
+        "state": "withdrawn" if queue.withdrawn_at else state,
     }
 
 

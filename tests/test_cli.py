@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import pytest
 
 from alwatch.cli import alwatch, main
+from alwatch.records import LabelledFrame, LabelledPoint
+from alwatch.store import Store
 from tests.videos import SETTINGS, make_video, write_settings
 
 
@@ -172,6 +175,41 @@ def test_export_to_a_folder(archive: Cli) -> None:
     result = archive.json("export", "1", "--to", "folder", "--project", "out")
     assert (result["to"], result["written"]) == ("folder", 2)
     assert len(list((archive.folder / "out").rglob("*.png"))) == 2
+
+
+def test_options_may_come_before_the_season(archive: Cli) -> None:
+    assert len(archive.json("queue", "--budget", 2, "s")["frames"]) == 2
+    assert len(archive.json("queue", "make", "s", "--budget", 3)["frames"]) == 3
+
+
+def test_a_queue_is_listed_shown_and_withdrawn(archive: Cli) -> None:
+    assert archive("queue", "list") == 0
+    assert "No queue has been made yet" in archive.out
+    made = archive.json("queue", "s", "--budget", 3)
+    (archive.folder / "out").mkdir()
+    assert archive("export", 1, "--to", "folder", "--project", "out") == 0
+    (row,) = archive.json("queue", "list")["queues"]
+    assert (row["frames"], row["labelled"], row["state"]) == (3, 0, "out")
+    assert archive.json("queue", "show", 1) == made
+    assert archive("queue", "show", 2) == 2
+    assert archive.json("queue", "withdraw", 1) == {"queue": 1, "removed": 3}
+    (row,) = archive.json("queue", "list")["queues"]
+    assert (row["state"], row["exported_to"]) == ("withdrawn", [])
+    assert archive("export", 1, "--to", "folder", "--project", "out") == 3
+    assert "was withdrawn on" in archive.err
+
+
+def test_labels_that_disagree_are_listed_and_the_answer_is_1(archive: Cli) -> None:
+    assert archive("labels", "conflicts") == 0
+    with Store(archive.folder / "state") as store:
+        for name, x_px in (("Ana", 5.0), ("Bo", 30.0)):
+            point = LabelledPoint("", "nose", x_px, 4.0)
+            label = LabelledFrame(Path("/p"), "0", 3, Path("/p"), (point,), name)
+            store.labels.set("sleap", Path(f"/of {name}"), [(1, label)], datetime.now(UTC))
+    assert archive("labels", "conflicts") == 1
+    assert "Ana in of Ana" in archive.out
+    (conflict,) = archive.json("labels", "conflicts")["conflicts"]
+    assert (conflict["frame"], conflict["bodypart"], conflict["distance_px"]) == (3, "nose", 25.0)
 
 
 def test_export_to_a_project_that_is_not_there_is_retryable(archive: Cli) -> None:

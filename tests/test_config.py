@@ -681,7 +681,7 @@ def test_every_setting_is_documented() -> None:
         assert default
         assert re.search(r"\w\.( |$)", description), name
         key = name.split(".")[-1].removesuffix("[]")
-        assert re.search(rf"^ *(# *)?(- )?{key}:", sample, flags=re.M), name
+        assert re.search(rf"^[ #]*(- )?{key}:", sample, flags=re.M), name
     assert ("queue.budget", "20", "Frames in one queue. [a whole number >= 1]") in table
 
 

@@ -67,7 +67,7 @@ class Lab:
             (f.video_id, LabelledFrame(Path("/p"), str(f.video_id), f.frame, Path("/p"), points))
             for f in queue.frames[frames]
         ]
-        self.store.queues.set_labels("deeplabcut", Path("/p"), self.labels, self.later())
+        self.store.labels.set("deeplabcut", Path("/p"), self.labels, self.later())
 
     def season(self, rounds: list[tuple[str, float]]) -> None:
         """Rounds of 10 labels, each by a strategy under a snapshot of such an error."""

@@ -12,6 +12,7 @@ from alwatch.app import App
 from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import ExportError, NothingToDoError, SettingsError
 from alwatch.service import Backfill
+from tests.labelling.helpers import copy_project
 from tests.test_service import Recorder
 from tests.videos import SETTINGS, make_app, make_video
 
@@ -185,6 +186,48 @@ def test_the_exports_of_the_settings_are_made_with_the_queue(tmp_path: Path) -> 
     assert (to, exported.written) == ("folder", 4)
 
 
+def test_a_withdrawn_queue_leaves_its_project_and_its_frames_may_be_chosen_again(
+    app: App, tmp_path: Path
+) -> None:
+    queue = app.make_queue("spring", budget=3)
+    app.export(queue, "folder", tmp_path / "out")
+    assert app.withdraw_queue(queue) == 3
+    assert list((tmp_path / "out").iterdir()) == []
+    assert app.withdraw_queue(queue) == 0
+    again = app.make_queue("spring", budget=3)
+    assert frames_of(app, again.id) == frames_of(app, queue.id)
+    with pytest.raises(ExportError, match="was withdrawn"):
+        app.export(queue, "folder", tmp_path / "out")
+
+
+def test_a_queue_with_a_label_stays_though_the_label_was_not_noticed_yet(
+    app: App, tmp_path: Path
+) -> None:
+    queue = app.make_queue("spring", budget=3)
+    app.export(queue, "folder", tmp_path / "out")
+    folder = next((tmp_path / "out").glob("queue-*"))
+    image = next(folder.glob("*.png")).name
+    (folder / "labels.csv").write_text(f"image,nose x\n{image},5.0\n")
+    with pytest.raises(NothingToDoError, match="1 of its 3 frames are labelled"):
+        app.withdraw_queue(queue)
+    assert len(list(folder.glob("*.png"))) == 3
+
+
+def test_a_project_may_name_bodyparts_otherwise(tmp_path: Path, data_dir: Path) -> None:
+    config = copy_project(
+        data_dir / "dlc-openfield" / "openfield-Pranav-2018-10-30", tmp_path / "project"
+    )
+    rename = "exports: [{to: deeplabcut, project: project/config.yaml, bodyparts: {nose: snout}}]\n"
+    app = make_app(tmp_path, SETTINGS + rename)
+    make_video(tmp_path / "archive" / "s" / "m4s1.mp4")
+    Backfill(app, Recorder()).run([])
+    (sync,) = app.sync_labels()
+    assert sync.labelled == 116
+    names = {point.bodypart for points in app.store.labels.points().values() for point in points}
+    assert names == {"nose", "leftear", "rightear", "tailbase"}
+    assert config.is_file()
+
+
 def test_labels_come_back_from_deeplabcut_and_leave_the_pool(
     app: App, tmp_path: Path, data_dir: Path
 ) -> None:
@@ -216,7 +259,7 @@ def test_coverage_rises_as_frames_are_labelled(app: App) -> None:
     from alwatch.records import LabelledFrame
 
     labels = [(video_id, LabelledFrame(Path("/p"), "f", n, Path("/p"))) for n in range(0, 50, 5)]
-    app.store.queues.set_labels("deeplabcut", Path("/p"), labels, app.clock())
+    app.store.labels.set("deeplabcut", Path("/p"), labels, app.clock())
     after = {s.counts.season: s.coverage for s in app.seasons()}
     assert max(after.values()) > 0
     assert all(0 <= share <= 1 for share in after.values())

@@ -292,7 +292,7 @@ def test_the_models_true_error_is_that_to_peoples_points(app: App) -> None:
     x, y, _ = scores.signals["pose"][2, 0, 0]
     point = LabelledPoint("", "red", float(x) + 3, float(y) + 4)
     label = LabelledFrame(Path("/p"), "a", 10, Path("/p/labels.csv"), (point,))
-    app.store.queues.set_labels("deeplabcut", Path("/p"), [(1, label)], app.clock())
+    app.store.labels.set("deeplabcut", Path("/p"), [(1, label)], app.clock())
     row = next(row for row in snapshots_on_seasons(app.store) if row.season == "2024")
     assert row.labelled_frames == 1
     assert row.error_px == pytest.approx(5.0, abs=1e-4)
@@ -422,9 +422,9 @@ def test_doubt_is_trusted_by_the_labels_that_came_after_the_snapshot(app: App) -
             label = LabelledFrame(Path("/p"), "a", frame, Path("/p/l.csv"), (point,))
             labels.append((claim.video_id, label))
     before = app.clock() - timedelta(days=1)
-    app.store.queues.set_labels("deeplabcut", Path("/old"), labels, before)
+    app.store.labels.set("deeplabcut", Path("/old"), labels, before)
     assert proved_trust(app.store, snapshot) == 0.0  # it may have been trained on these
-    app.store.queues.set_labels("deeplabcut", Path("/new"), labels, app.clock())
+    app.store.labels.set("deeplabcut", Path("/new"), labels, app.clock())
     # In the same order, and 20 frames prove half of it.
     assert proved_trust(app.store, snapshot) == pytest.approx(0.5)
 

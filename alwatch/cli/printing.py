@@ -10,6 +10,10 @@ import click
 
 from alwatch.errors import shown
 
+QUEUE_COLUMNS = [
+    "queue", "season", "strategy", "frames", "labelled", "skipped", "state", "exported_to"
+]  # fmt: skip
+
 
 def print_json(value: object) -> None:
     """Print a value for scripts."""

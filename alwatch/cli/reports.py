@@ -7,12 +7,11 @@ from typing import Any
 
 import click
 
-from alwatch.cli.printing import print_json, print_table
+from alwatch.cli.printing import QUEUE_COLUMNS, print_json, print_table
 from alwatch.cli.root import alwatch, app_of, json_option
 from alwatch.errors import shown
 
 _SEASON_COLUMNS = ["season", "videos", "frames", "labelled", "queued"]
-_QUEUE_COLUMNS = ["queue", "season", "strategy", "frames", "labelled", "exported_to"]
 
 
 @alwatch.command()
@@ -37,7 +36,7 @@ def status(context: click.Context, as_json: bool) -> None:
     if report["seasons"]:
         print_table(report["seasons"], [*_SEASON_COLUMNS, "state"])
     if report["queues"]:
-        print_table(report["queues"], _QUEUE_COLUMNS)
+        print_table(report["queues"], QUEUE_COLUMNS)
     for video in report["quarantined"]:
         click.echo(f"quarantined  {shown(video['video'])}\n    {shown(video['reason'])}")
 

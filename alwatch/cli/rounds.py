@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alwatch.cli.printing import print_json, print_table
+from alwatch.cli.printing import QUEUE_COLUMNS, print_json, print_table
 from alwatch.cli.root import alwatch, app_of, json_option
 from alwatch.errors import shown
 
@@ -17,14 +17,28 @@ if TYPE_CHECKING:
     from alwatch.records import Exported, Queue
 
 
-@alwatch.command()
+class _QueueGroup(click.Group):
+    """`alwatch queue SEASON` is short for `alwatch queue make SEASON`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
+
+@alwatch.group(cls=_QueueGroup, subcommand_metavar="SEASON | COMMAND [ARGS]...")
+def queue() -> None:
+    """Queues of frames to label: make one for SEASON, list, show or withdraw them."""
+
+
+@queue.command("make")
 @click.argument("season")
 @click.option("--budget", type=click.IntRange(min=1), help="Number of frames.")
 @click.option("--strategy", metavar="NAME", help="How to choose: see the README.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Same seed, same queue.")
 @json_option
 @click.pass_context
-def queue(
+def queue_make(
     context: click.Context,
     season: str,
     budget: int | None,
@@ -43,8 +57,58 @@ def queue(
         click.echo(_export_sentence(to, exported), err=as_json)
 
 
+_queue_argument = click.argument("queue_id", metavar="QUEUE", type=click.IntRange(1, 2**63 - 1))
+
+
+@queue.command("list")
+@json_option
+@click.pass_context
+def queue_list(context: click.Context, as_json: bool) -> None:
+    """List every queue with its progress, the newest last."""
+    from alwatch.status import queue_row
+
+    rows = [queue_row(summary) for summary in app_of(context).store.queues.summaries()]
+    if as_json:
+        print_json({"queues": rows})
+    elif rows:
+        print_table(rows, QUEUE_COLUMNS)
+    else:
+        click.echo("No queue has been made yet: alwatch queue SEASON.")
+
+
+@queue.command("show")
+@_queue_argument
+@json_option
+@click.pass_context
+def queue_show(context: click.Context, queue_id: int, as_json: bool) -> None:
+    """Show the frames of QUEUE, why each was chosen, and what has become of it."""
+    app = app_of(context)
+    made = app.get_queue(queue_id)
+    if as_json:
+        print_json(_queue_as_json(made))
+    else:
+        _print_queue(made)
+
+
+@queue.command("withdraw")
+@_queue_argument
+@json_option
+@click.pass_context
+def queue_withdraw(context: click.Context, queue_id: int, as_json: bool) -> None:
+    """Take QUEUE back out of its projects, as long as nothing in it is labelled."""
+    app = app_of(context)
+    removed = app.withdraw_queue(app.get_queue(queue_id))
+    if as_json:
+        print_json({"queue": queue_id, "removed": removed})
+    else:
+        click.echo(
+            f"Withdrew queue {queue_id}: {removed} images were taken away; its frames may be "
+            "chosen again."
+        )
+
+
 @alwatch.command()
-@click.argument("queue_id", metavar="QUEUE", type=click.IntRange(1, 2**63 - 1))
+@_queue_argument
 @click.option("--to", metavar="TOOL", help="deeplabcut or folder.")
 @click.option(
     "--project", type=click.Path(path_type=Path), help="config.yaml of DeepLabCut, or a folder."
@@ -87,6 +151,37 @@ def labels() -> None:
     """Labels that come back from the labelling tools."""
 
 
+@labels.command("conflicts")
+@json_option
+@click.pass_context
+def labels_conflicts(context: click.Context, as_json: bool) -> None:
+    """List the frames on which two labels do not agree; they count for no error until they do.
+
+    Exits with 1 where there are any.
+    """
+    store = app_of(context).store
+    conflicts = store.labels.conflicts()
+    videos = store.videos.by_id(conflict.video_id for conflict in conflicts)
+    rows = [
+        {
+            "video": str(videos[conflict.video_id].path),
+            "frame": conflict.frame,
+            "one": conflict.who[0],
+            "other": conflict.who[1],
+            "bodypart": conflict.bodypart,
+            "distance_px": conflict.distance_px,
+        }
+        for conflict in conflicts
+    ]
+    if as_json:
+        print_json({"conflicts": rows})
+    elif rows:
+        print_table(rows, ["frame", "bodypart", "distance_px", "one", "other", "video"])
+    else:
+        click.echo("No two labels disagree.")
+    context.exit(int(bool(rows)))
+
+
 @labels.command("sync")
 @json_option
 @click.pass_context
@@ -99,6 +194,7 @@ def labels_sync(context: click.Context, as_json: bool) -> None:
             "project": str(sync.project),
             "labelled": sync.labelled,
             "new": sync.new,
+            "changed": sync.changed,
             "gone": sync.gone,
             "unknown": sync.unknown,
             "problem": sync.problem,
@@ -108,7 +204,7 @@ def labels_sync(context: click.Context, as_json: bool) -> None:
     if as_json:
         print_json({"projects": rows})
     elif rows:
-        print_table(rows, ["to", "labelled", "new", "gone", "unknown", "project"])
+        print_table(rows, ["to", "labelled", "new", "changed", "gone", "unknown", "project"])
     else:
         click.echo("The settings name no exports and no queue was exported: nothing to read.")
     problems = [sync.problem for sync in syncs if sync.problem]

@@ -453,6 +453,12 @@ class Export(Section):
         description="DeepLabCut's config.yaml, or the folder that receives the images.",
         examples=["/data/labelling"],
     )
+    bodyparts: dict[str, Text] | None = Field(
+        default=None,
+        description="What the project calls the bodyparts that it names otherwise, by their names "
+        "in alwatch, which are those of the pose model.",
+        examples=[{"snout": "nose"}],
+    )
 
     @field_validator("project")
     @classmethod
@@ -463,6 +469,15 @@ class Export(Section):
                 f"lie outside the archive folder {root}, because nothing is ever written there"
             )
         return project
+
+    @field_validator("bodyparts")
+    @classmethod
+    def _told_apart(cls, names: dict[str, str] | None) -> dict[str, str] | None:
+        given = list((names or {}).values())
+        twice = sorted({name for name in given if given.count(name) > 1})
+        if twice:
+            raise fault(f"give each bodypart a name of its own; {', '.join(twice)} is given twice")
+        return names
 
 
 class Labels(Section):

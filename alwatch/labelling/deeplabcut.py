@@ -37,9 +37,9 @@ from alwatch.labelling.video_sets import add_video_sets, parse_config
 from alwatch.records import Exported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from alwatch.records import ImageArray, LabelledFrame, Queue, QueuedVideo
+    from alwatch.records import LabelledFrame, Queue, QueuedVideo, ReadFrames, Skeleton
 
 _NEW_CONFIG = ".config.yaml.alwatch"
 
@@ -80,7 +80,8 @@ class DeepLabCutProject:
         self,
         queue: Queue,
         videos: Sequence[QueuedVideo],
-        read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+        read_frames: ReadFrames,
+        skeleton: Skeleton,
     ) -> Exported:
         """Put the frames into `labeled-data` and list their videos in config.yaml.
 
@@ -213,7 +214,7 @@ class DeepLabCutProject:
     def _add_images(
         self,
         placements: Sequence[_Placement],
-        read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+        read_frames: ReadFrames,
     ) -> None:
         placements = [placement for placement in placements if not placement.is_complete]
         if not placements:
@@ -295,7 +296,7 @@ class DeepLabCutProject:
 def _stage(
     placement: _Placement,
     folder: Path,
-    read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+    read_frames: ReadFrames,
 ) -> None:
     """Write all files of one video that are missing to a folder of the staging folder."""
     video, names = placement.video, placement.names

@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alwatch.errors import ExportError
+from alwatch.errors import ExportError, shown
 from alwatch.labelling.images import read_exactly, write_durably, write_png
 from alwatch.labelling.naming import index_digits, own_names
 from alwatch.labelling.staging import (
@@ -31,9 +31,9 @@ from alwatch.labelling.staging import (
 from alwatch.records import Exported, LabelledFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from alwatch.records import ImageArray, Queue, QueuedVideo
+    from alwatch.records import Queue, QueuedVideo, ReadFrames, Skeleton
 
 _IMAGE_NAME = re.compile(r"(.+)_img(\d+)\.png")
 _COLUMNS = ("image", "video", "content_hash", "frame", "rank", "score", "reason")
@@ -56,7 +56,8 @@ class FrameFolder:
         self,
         queue: Queue,
         videos: Sequence[QueuedVideo],
-        read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+        read_frames: ReadFrames,
+        skeleton: Skeleton,
     ) -> Exported:
         """Write a queue's folder; it appears as a whole or not at all, and twice changes nothing.
 
@@ -84,7 +85,7 @@ class FrameFolder:
             with only_run(self._directory):
                 clear_stale(self._directory)
                 rows = _rows(videos)
-                target = self._directory / f"queue-{queue.id:04d}"
+                target = self._directory / _folder_name(queue)
                 is_new = not target.exists()
                 if is_new:
                     self._write(target, queue, rows, videos, read_frames)
@@ -116,6 +117,32 @@ class FrameFolder:
                     found.setdefault(key, LabelledFrame(self._directory, *key, source))
         return [found[key] for key in sorted(found)]
 
+    def withdraw_queue(self, queue: Queue, videos: Sequence[QueuedVideo]) -> int:
+        """Remove a queue's folder, if nothing but what the export wrote is in it.
+
+        Raises
+        ------
+        ExportError
+            The folder holds something else, or cannot be removed.
+        """
+        target = self._directory / _folder_name(queue)
+        if not target.exists():
+            return 0
+        rows = _rows(videos)
+        with explained(f"Withdrawing queue {queue.id} from {self._directory}", "Try again."):
+            _check_same(target, rows)
+            own = {row["image"] for row in rows} | {"frames.csv", "queue.json"}
+            others = sorted(set(os.listdir(target)) - own)
+            if others:
+                raise ExportError(
+                    f"Queue {queue.id} was to be taken out of {target}, which by now also holds "
+                    f"{', '.join(map(shown, others[:3]))}. Move that elsewhere, and withdraw again."
+                )
+            with only_run(self._directory), staging_folder(self._directory) as aside:
+                target.rename(aside / target.name)
+                sync_folder(self._directory)
+        return len(rows)
+
     def folder_of(self, video: QueuedVideo) -> str:
         """Name a video as its images are named: `<stem>-<start of the content hash>`."""
         return own_names(video.path, video.content_hash)[0]
@@ -144,7 +171,7 @@ class FrameFolder:
         queue: Queue,
         rows: list[dict[str, Any]],
         videos: Sequence[QueuedVideo],
-        read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+        read_frames: ReadFrames,
     ) -> None:
         raw_bytes = sum(len(v.frames) * v.width_px * v.height_px * 3 for v in videos)
         check_space(self._directory, raw_bytes + _SPARE_BYTES)
@@ -160,6 +187,10 @@ class FrameFolder:
             sync_folder(folder)
             folder.rename(target)
             sync_folder(self._directory)
+
+
+def _folder_name(queue: Queue) -> str:
+    return f"queue-{queue.id:04d}"
 
 
 def _image_name(video: QueuedVideo, index: int) -> str:

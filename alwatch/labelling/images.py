@@ -12,10 +12,10 @@ import cv2
 from alwatch.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from alwatch.records import ImageArray, QueuedVideo
+    from alwatch.records import ImageArray, QueuedVideo, ReadFrames
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 24  # signature, chunk length, "IHDR", width, height
@@ -71,7 +71,7 @@ def png_size_px(path: Path) -> tuple[int, int]:
 def read_exactly(
     video: QueuedVideo,
     indices: Collection[int],
-    read_frames: Callable[[QueuedVideo], Iterator[tuple[int, ImageArray]]],
+    read_frames: ReadFrames,
 ) -> Iterator[tuple[int, ImageArray]]:
     """Read some of a video's queued frames: by increasing index, all of them, of the right size.
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from alwatch.store.connection import Connection
+from alwatch.store.labels import Labels
 from alwatch.store.pools import Pools
 from alwatch.store.queues import Queues
 from alwatch.store.scores import Scores
@@ -22,7 +23,7 @@ DATABASE_NAME = "alwatch.sqlite"
 
 
 class Store:
-    """An open state folder: `videos`, `pools`, `queues` and `scores`, over one connection.
+    """An open state folder: `videos`, `pools`, `queues`, `labels` and `scores`; one connection.
 
     Parameters
     ----------
@@ -44,6 +45,7 @@ class Store:
         self.videos = Videos(self._connection)
         self.pools = Pools(self._connection)
         self.queues = Queues(self._connection)
+        self.labels = Labels(self._connection)
         self.scores = Scores(self._connection)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from alwatch.errors import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Number of migrations in schema.py; kept in the database's `user_version`."""
 
 BUSY_TIMEOUT_S = 60.0

@@ -96,10 +96,12 @@ class Pools:
         """Count every season's videos and frames, labelled and queued."""
         rows = self._connection.rows(
             """
-            WITH labelled AS (SELECT DISTINCT video_id, frame_index FROM labels),
+            WITH labelled AS (
+                SELECT DISTINCT video_id, frame_index FROM labels WHERE state = 'labelled'
+            ),
             queued AS (
-                SELECT video_id, frame_index FROM queue_frames
-                EXCEPT SELECT video_id, frame_index FROM labelled
+                SELECT video_id, frame_index FROM queue_frames WHERE NOT withdrawn
+                EXCEPT SELECT video_id, frame_index FROM labels
             )
             SELECT season, COUNT(*) AS videos,
                 SUM((SELECT COUNT(*) FROM frames WHERE video_id = videos.id)) AS frames,
@@ -131,7 +133,8 @@ class Pools:
         return self._frames(
             embedder,
             "(EXISTS (SELECT 1 FROM labels WHERE labels.video_id = videos.id) OR EXISTS "
-            "(SELECT 1 FROM queue_frames WHERE queue_frames.video_id = videos.id))",
+            "(SELECT 1 FROM queue_frames WHERE queue_frames.video_id = videos.id "
+            "AND NOT withdrawn))",
             [],
         )
 
@@ -153,7 +156,7 @@ class Pools:
         import numpy as np
 
         parts = list(self._vectors(embedder, where, parameters, order_by="content_hash"))
-        labelled = self._marked("labels", parts)
+        labelled = self._marked("labels WHERE", parts)
         no_int, no_vectors = np.empty(0, np.int64), np.empty((0, embedder.dim), np.float16)
         return PooledFrames(
             vectors=np.concatenate([part.matrix for part in parts] or [no_vectors]),
@@ -163,7 +166,7 @@ class Pools:
             frame_indices=np.concatenate([no_int, *(part.frame_indices for part in parts)]),
             times_s=np.concatenate([np.empty(0), *(self._times_s(p.video_id) for p in parts)]),
             labelled=labelled,
-            queued=self._marked("queue_frames", parts) & ~labelled,
+            queued=self._marked("queue_frames WHERE NOT withdrawn AND", parts) & ~labelled,
         )
 
     def _times_s(self, video_id: int) -> NDArray[np.float64]:
@@ -211,13 +214,13 @@ class Pools:
                 matrix=np.frombuffer(row["matrix"], np.float16).reshape(-1, embedder.dim),
             )
 
-    def _marked(self, table: str, parts: list[VideoVectors]) -> BoolArray:
+    def _marked(self, which: str, parts: list[VideoVectors]) -> BoolArray:
         import numpy as np
 
         masks = [np.empty(0, dtype=np.bool_)]
         for part in parts:
             rows: list[sqlite3.Row] = self._connection.rows(
-                f"SELECT frame_index FROM {table} WHERE video_id = ?", [part.video_id]
+                f"SELECT frame_index FROM {which} video_id = ?", [part.video_id]
             )
             masks.append(np.isin(part.frame_indices, [index for (index,) in rows]))
         return np.concatenate(masks)

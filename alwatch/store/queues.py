@@ -1,4 +1,4 @@
-"""Queues, their exports, and the labels that come back."""
+"""Queues, where they were exported to, and how far they are labelled."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from alwatch.errors import StoreError
-from alwatch.records import (
-    LabelledFrame,
-    LabelledPoint,
-    Queue,
-    QueuedVideo,
-    QueueFrame,
-    Snapshot,
-)
+from alwatch.records import Queue, QueuedVideo, QueueFrame
 from alwatch.store.connection import Connection, to_blob, to_moment, to_path, to_text
 from alwatch.store.videos import PATH_OF_VIDEO
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSummary:
-    """A queue in figures."""
+    """A queue in figures; `skipped` frames are those that were passed over, or show nothing."""
 
     id: int
     season: str
@@ -34,7 +27,9 @@ class QueueSummary:
     created_at: datetime
     frames: int
     labelled: int
+    skipped: int
     exported_to: tuple[str, ...]
+    withdrawn_at: datetime | None
 
 
 class Queues:
@@ -161,6 +156,7 @@ class Queues:
                     width_px=row["width_px"],
                     height_px=row["height_px"],
                     n_frames=row["n_frames"],
+                    fps=row["fps"] or 0.0,
                     frames=tuple(sorted(frames, key=lambda frame: frame.frame)),
                 )
             )
@@ -170,13 +166,19 @@ class Queues:
         """Every queue, the newest last."""
         rows = self._connection.rows(
             """
-            SELECT queues.*,
-                (SELECT COUNT(*) FROM queue_frames WHERE queue_id = queues.id) AS frames,
-                (SELECT COUNT(*) FROM queue_frames AS q WHERE queue_id = queues.id AND EXISTS (
-                    SELECT 1 FROM labels WHERE labels.video_id = q.video_id
-                    AND labels.frame_index = q.frame_index)) AS labelled,
+            WITH done AS (
+                SELECT queue_id, COUNT(*) AS frames,
+                    SUM(state = 'labelled') AS labelled, SUM(state != 'labelled') AS skipped
+                FROM (
+                    SELECT queue_id, rank, MIN(state != 'labelled') AS undone, state
+                    FROM queue_frames LEFT JOIN labels USING (video_id, frame_index)
+                    GROUP BY queue_id, rank
+                ) GROUP BY queue_id
+            )
+            SELECT queues.*, COALESCE(frames, 0) AS frames, COALESCE(labelled, 0) AS labelled,
+                COALESCE(skipped, 0) AS skipped,
                 (SELECT json_group_array(tool) FROM exports WHERE queue_id = queues.id) AS tools
-            FROM queues ORDER BY id
+            FROM queues LEFT JOIN done ON queue_id = queues.id ORDER BY id
             """
         )
         return [
@@ -188,12 +190,35 @@ class Queues:
                 created_at=datetime.fromisoformat(row["created_at"]),
                 frames=row["frames"],
                 labelled=row["labelled"],
+                skipped=row["skipped"],
                 exported_to=tuple(sorted(set(json.loads(row["tools"])))),
+                withdrawn_at=to_moment(row["withdrawn_at"]),
             )
             for row in rows
         ]
 
-    # --- exports and labels --------------------------------------------------------------------
+    def withdraw(self, queue: Queue, now: datetime) -> None:
+        """Give a queue's frames back to the pool; the queue itself is kept, marked.
+
+        Its exports are forgotten. To withdraw it again changes nothing.
+        """
+        with self._connection.write() as db:
+            db.execute(
+                "UPDATE queues SET withdrawn_at = ? WHERE id = ? AND withdrawn_at IS NULL",
+                [to_text(now), queue.id],
+            )
+            db.execute("UPDATE queue_frames SET withdrawn = 1 WHERE queue_id = ?", [queue.id])
+            db.execute("DELETE FROM exports WHERE queue_id = ?", [queue.id])
+
+    def exports_of(self, queue: Queue) -> list[tuple[str, Path]]:
+        """Every (tool, project) that this queue was exported to."""
+        rows = self._connection.rows(
+            "SELECT tool, project FROM exports WHERE queue_id = ? ORDER BY tool, project",
+            [queue.id],
+        )
+        return [(row["tool"], to_path(row["project"])) for row in rows]
+
+    # --- exports -------------------------------------------------------------------------------
 
     def add_export(
         self,
@@ -229,96 +254,3 @@ class Queues:
             [tool, to_blob(project)],
         )
         return {row["folder"]: row["video_id"] for row in rows}
-
-    def set_labels(
-        self,
-        tool: str,
-        project: Path,
-        labels: Iterable[tuple[int, LabelledFrame]],
-        now: datetime,
-    ) -> tuple[int, int]:
-        """Make a project's labels what was read from it; how many are new, how many are gone.
-
-        Points that a person has moved since are taken over. Videos with a new label on a frame
-        that was never looked at are scored again, so that the model's error there is known.
-        Which folder is which video's is remembered: another video of that name may come.
-        """
-        key = [tool, to_blob(project)]
-        labels = list(labels)
-        folders = sorted({(label.folder, video_id) for video_id, label in labels})
-        wanted = {(video_id, label.frame): _points_to_text(label) for video_id, label in labels}
-        with self._connection.write() as db:
-            had = {
-                (row["video_id"], row["frame_index"]): row["points"]
-                for row in db.execute(
-                    "SELECT video_id, frame_index, points FROM labels "
-                    "WHERE tool = ? AND project = ?",
-                    key,
-                )
-            }
-            new, gone = wanted.keys() - had.keys(), had.keys() - wanted.keys()
-            db.executemany(
-                "INSERT OR IGNORE INTO export_folders VALUES (?, ?, ?, ?)",
-                [(*key, folder, video_id) for folder, video_id in folders],
-            )
-            db.executemany(
-                "DELETE FROM labels WHERE video_id = ? AND frame_index = ? "
-                "AND tool = ? AND project = ?",
-                [(*frame, *key) for frame in gone],
-            )
-            db.executemany(
-                "INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?)",
-                [(*frame, *key, to_text(now), wanted[frame]) for frame in new],
-            )
-            db.executemany(
-                "UPDATE labels SET points = ? WHERE video_id = ? AND frame_index = ? "
-                "AND tool = ? AND project = ?",
-                [
-                    (wanted[frame], *frame, *key)
-                    for frame in wanted.keys() & had.keys()
-                    if wanted[frame] != had[frame]
-                ],
-            )
-            db.executemany(
-                "UPDATE scorings SET state = 'stale', attempts = 0 WHERE video_id = ? AND "
-                "state = 'done' AND NOT EXISTS (SELECT 1 FROM frames "
-                "WHERE frames.video_id = scorings.video_id AND frame_index = ?)",
-                sorted(new),
-            )
-        return len(new), len(gone)
-
-    def labelled_points(
-        self, *, after: Snapshot | None = None
-    ) -> dict[tuple[int, int], tuple[LabelledPoint, ...]]:
-        """Points of every labelled frame that has any, by (video id, frame index).
-
-        Where several projects label one frame, the one that was noticed last counts.
-
-        Parameters
-        ----------
-        after : Snapshot, optional
-            Only labels that were noticed after this snapshot was: it cannot know them.
-        """
-        where, parameters = "", []
-        if after is not None:
-            where = (
-                "AND noticed_at > (SELECT first_seen_at FROM snapshots "
-                "WHERE kind = ? AND sha256 = ?)"
-            )
-            parameters = [after.kind, after.sha256]
-        rows = self._connection.rows(
-            f"SELECT video_id, frame_index, points FROM labels WHERE points IS NOT NULL {where} "
-            "ORDER BY noticed_at",
-            parameters,
-        )
-        return {
-            (row["video_id"], row["frame_index"]): tuple(
-                LabelledPoint(*point) for point in json.loads(row["points"])
-            )
-            for row in rows
-        }
-
-
-def _points_to_text(label: LabelledFrame) -> str | None:
-    points = [[p.individual, p.bodypart, p.x_px, p.y_px] for p in label.points]
-    return json.dumps(points) if points else None

@@ -208,3 +208,37 @@ def m002_scores_of_pose_models(db: Database) -> None:
         foreign_keys=[("video_id", "videos", "id"), ("snapshot_id", "snapshots", "id")],
     )
     db.table("labels").add_column("points", str)  # JSON: [[individual, bodypart, x_px, y_px], …]
+
+
+@MIGRATIONS()
+def m003_labellers_and_withdrawn_queues(db: Database) -> None:
+    """Who labelled a frame and how; queues that were withdrawn give their frames back."""
+    db.execute("ALTER TABLE labels RENAME TO labels_before")
+    db.execute(
+        """
+        CREATE TABLE labels (
+            video_id INTEGER NOT NULL REFERENCES videos(id),
+            frame_index INTEGER NOT NULL,
+            tool TEXT NOT NULL,
+            project BLOB NOT NULL,
+            labeller TEXT NOT NULL,
+            state TEXT NOT NULL,
+            points TEXT,
+            noticed_at TEXT NOT NULL,
+            changed_at TEXT NOT NULL,
+            PRIMARY KEY (video_id, frame_index, tool, project, labeller)
+        ) WITHOUT ROWID
+        """
+    )
+    db.execute(
+        "INSERT INTO labels SELECT video_id, frame_index, tool, project, '', 'labelled', points, "
+        "noticed_at, noticed_at FROM labels_before"
+    )
+    db.execute("DROP TABLE labels_before")
+    db.table("queues").add_column("withdrawn_at", str)
+    db.table("queue_frames").add_column("withdrawn", int, not_null_default=0)
+    db.execute("DROP INDEX idx_queue_frames_video_id_frame_index")
+    db.execute(
+        "CREATE UNIQUE INDEX idx_queue_frames_video_id_frame_index "
+        "ON queue_frames (video_id, frame_index) WHERE NOT withdrawn"
+    )

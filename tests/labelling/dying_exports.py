@@ -24,7 +24,14 @@ from alwatch.labelling.deeplabcut import DeepLabCutProject
 from alwatch.labelling.folder import FrameFolder
 from alwatch.protocols import LabellingTool
 from alwatch.records import QueuedVideo
-from tests.labelling.helpers import contents, make_project, make_queue, make_video, read_frames
+from tests.labelling.helpers import (
+    SKELETON,
+    contents,
+    make_project,
+    make_queue,
+    make_video,
+    read_frames,
+)
 
 STEPS = ("mkdir", "link", "rename", "replace", "symlink", "unlink", "rmdir", "fsync", "chmod")
 KILLED = 9
@@ -50,7 +57,7 @@ def kill_at(step: int) -> None:
 
 def export_and_die(step: int, tool: LabellingTool, videos: list[QueuedVideo]) -> None:
     kill_at(step)
-    tool.write_queue(make_queue(*videos), videos, read_frames)
+    tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
 
 
 def in_child(body: Callable[[], None]) -> int:
@@ -90,7 +97,7 @@ def faults_of(root: Path, configs: set[bytes]) -> list[str]:
 def killed_at_every_step(root: Path, kind: str) -> dict[str, Any]:
     tool, videos = fresh(root, kind)
     configs = {path.read_bytes() for path in root.rglob("config.yaml")}
-    tool.write_queue(make_queue(*videos), videos, read_frames)
+    tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     configs |= {path.read_bytes() for path in root.rglob("config.yaml")}
     wanted = contents(root)
     faults: list[str] = []
@@ -99,7 +106,7 @@ def killed_at_every_step(root: Path, kind: str) -> dict[str, Any]:
 
         code = in_child(partial(export_and_die, step, tool, videos))
         faults += [f"step {step}: {fault}" for fault in faults_of(root, configs)]
-        tool.write_queue(make_queue(*videos), videos, read_frames)
+        tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
         if contents(root) != wanted:
             faults.append(f"step {step}: not completed by the next run")
         if code == 0:
@@ -117,7 +124,7 @@ def refused(root: Path, kind: str, prepare: Callable[[], None]) -> dict[str, Any
     prepare()
     message = ""
     try:
-        tool.write_queue(make_queue(*videos), videos, read_frames)
+        tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     except ExportError as error:
         message = str(error)
     return {"message": message, "unchanged": contents(root) == before}

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from alwatch.records import Queue, QueuedVideo, QueueFrame
+from alwatch.records import Queue, QueuedVideo, QueueFrame, Skeleton
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
+
+SKELETON = Skeleton(("nose", "tail"), source="snapshot-best-10")
 
 CONFIG = """# Project definitions (do not edit)
 Task: reach

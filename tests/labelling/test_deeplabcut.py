@@ -18,6 +18,7 @@ from alwatch.labelling.deeplabcut import DeepLabCutProject
 from alwatch.labelling.project_folders import RECORD_NAME
 from alwatch.records import QueuedVideo
 from tests.labelling.helpers import (
+    SKELETON,
     contents,
     copy_project,
     hash_of,
@@ -41,7 +42,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def export(config: Path, *videos: QueuedVideo) -> Exported:
-    return DeepLabCutProject(config).write_queue(make_queue(*videos), videos, read_frames)
+    return DeepLabCutProject(config).write_queue(make_queue(*videos), videos, read_frames, SKELETON)
 
 
 def video_sets(config: Path) -> dict[str, dict[str, str]]:
@@ -97,7 +98,7 @@ def test_exporting_twice_changes_no_byte_and_no_time(config: Path, tmp_path: Pat
     first = export(config, *videos)
     before = snapshot(config.parent)
     tool = DeepLabCutProject(config)
-    second = tool.write_queue(make_queue(*videos), videos, no_frames)
+    second = tool.write_queue(make_queue(*videos), videos, no_frames, SKELETON)
     assert snapshot(config.parent) == before
     assert (second.written, second.kept) == (0, 9)
     assert second.folders == first.folders
@@ -218,7 +219,7 @@ def test_any_file_name_can_be_exported(
         np.testing.assert_array_equal(read_png(image), pixels(video, 2))
         assert stems_listed.count(folder) == 1
     before = snapshot(config.parent)
-    DeepLabCutProject(config).write_queue(make_queue(*videos), videos, no_frames)
+    DeepLabCutProject(config).write_queue(make_queue(*videos), videos, no_frames, SKELETON)
     assert snapshot(config.parent) == before
 
 
@@ -259,7 +260,7 @@ def test_labelled_folders_that_deeplabcut_does_not_use_stay_unlisted(
 def test_the_labels_of_a_project_come_back(config: Path, tmp_path: Path) -> None:
     video = make_video(tmp_path / "cam.mp4", (0, 5, 41))
     tool = DeepLabCutProject(config)
-    tool.write_queue(make_queue(video), [video], read_frames)
+    tool.write_queue(make_queue(video), [video], read_frames, SKELETON)
     assert tool.read_labels() == []
     labels_for(config, "cam", ["img005.png", "img041.png"])
     labels_for(config, "old", ["img003.png"])
@@ -313,7 +314,7 @@ def test_what_is_not_a_project_is_refused_in_one_line(tmp_path: Path) -> None:
     for name, why in cases.items():
         tool = DeepLabCutProject(tmp_path / name)
         for call in (
-            lambda tool=tool: tool.write_queue(make_queue(video), [video], no_frames),
+            lambda tool=tool: tool.write_queue(make_queue(video), [video], no_frames, SKELETON),
             tool.read_labels,
             lambda tool=tool: tool.folder_of(video),
         ):
@@ -345,7 +346,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(config: Path, tmp_pat
     before = snapshot(config.parent)
     video = make_video(tmp_path / "cam.mp4", tuple(range(10_000)), size=(100_000, 100_000))
     with pytest.raises(ExportError, match=r"may need 3000000\d\d MB .* Free some space"):
-        DeepLabCutProject(config).write_queue(make_queue(video), [video], no_frames)
+        DeepLabCutProject(config).write_queue(make_queue(video), [video], no_frames, SKELETON)
     assert contents(config.parent) == {k: (v[0], v[2]) for k, v in before.items()}
 
 
@@ -358,7 +359,7 @@ def test_an_export_that_is_under_way_keeps_another_one_out(config: Path, tmp_pat
         yield from read_frames(asked)
 
     tool = DeepLabCutProject(config)
-    assert tool.write_queue(make_queue(video), [video], reads_and_exports).written == 3
+    assert tool.write_queue(make_queue(video), [video], reads_and_exports, SKELETON).written == 3
 
 
 def test_an_edit_of_the_config_during_the_export_is_not_lost(config: Path, tmp_path: Path) -> None:
@@ -368,6 +369,6 @@ def test_an_edit_of_the_config_during_the_export_is_not_lost(config: Path, tmp_p
         config.write_text(config.read_text(encoding="utf-8") + "# edited\n")
         yield from read_frames(asked)
 
-    DeepLabCutProject(config).write_queue(make_queue(video), [video], edits)
+    DeepLabCutProject(config).write_queue(make_queue(video), [video], edits, SKELETON)
     assert config.read_text(encoding="utf-8").endswith("# edited\n")
     assert str(video.path) in video_sets(config)

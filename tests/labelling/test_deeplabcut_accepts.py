@@ -15,7 +15,14 @@ import yaml
 
 from alwatch.labelling.deeplabcut import DeepLabCutProject
 from alwatch.records import QueuedVideo
-from tests.labelling.helpers import copy_project, make_project, make_queue, make_video, read_frames
+from tests.labelling.helpers import (
+    SKELETON,
+    copy_project,
+    make_project,
+    make_queue,
+    make_video,
+    read_frames,
+)
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
@@ -79,7 +86,7 @@ def test_a_queue_of_the_openfield_video_becomes_part_of_the_training_set(
     root = openfield.parent
     tool = DeepLabCutProject(openfield)
 
-    exported = tool.write_queue(make_queue(video), [video], decode)
+    exported = tool.write_queue(make_queue(video), [video], decode, SKELETON)
 
     assert (exported.written, exported.kept) == (20, 0)
     config = deeplabcut.auxiliaryfunctions.read_config(str(openfield))
@@ -110,7 +117,7 @@ def test_an_exported_png_is_the_frame_that_opencv_decodes_at_its_index(
 ) -> None:
     path = data_dir / "dlc-openfield" / "openfield-Pranav-2018-10-30" / "videos" / "m3v1mp4.mp4"
     video = make_video(path, (2, 30, 31), size=(640, 480), n_frames=2330)
-    DeepLabCutProject(openfield).write_queue(make_queue(video), [video], decode)
+    DeepLabCutProject(openfield).write_queue(make_queue(video), [video], decode, SKELETON)
     capture = cv2.VideoCapture(str(path))
     for index in range(32):
         frame = capture.read()[1]
@@ -132,7 +139,7 @@ def test_videos_that_share_a_stem_or_have_odd_names_are_all_trained_on(
         make_video(tmp_path / "2026" / "Käfig 7, day 1.mp4"),
     ]
     tool = DeepLabCutProject(config)
-    exported = tool.write_queue(make_queue(*videos), videos, read_frames)
+    exported = tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     expected = {"old"}
     for folder, _ in exported.folders:
         label_as_the_gui_does(config, folder, np.random.default_rng(2))
@@ -168,7 +175,7 @@ def test_deeplabcut_reads_every_style_of_config_after_an_export(
     text = text[:start] + video_sets + "\n" + text[end:]
     config.write_bytes(text.replace("\n", line_end).encode())
     long = make_video(tmp_path / ("x" * 150) / "so long.mp4")
-    DeepLabCutProject(config).write_queue(make_queue(long), [long], read_frames)
+    DeepLabCutProject(config).write_queue(make_queue(long), [long], read_frames, SKELETON)
 
     sets = deeplabcut.auxiliaryfunctions.read_config(str(config))["video_sets"]
 

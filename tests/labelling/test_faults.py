@@ -20,7 +20,14 @@ from alwatch.labelling.staging import put_in_place
 from alwatch.records import QueuedVideo
 from tests.conftest import REPOSITORY
 from tests.labelling.dying_exports import STEPS, faults_of, fresh
-from tests.labelling.helpers import contents, make_queue, make_video, read_frames, snapshot
+from tests.labelling.helpers import (
+    SKELETON,
+    contents,
+    make_queue,
+    make_video,
+    read_frames,
+    snapshot,
+)
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
@@ -68,7 +75,7 @@ def test_a_disk_that_fills_up_at_any_step_is_one_clear_line(
     root = tmp_path / "root"
     tool, videos = fresh(root, kind)
     configs = {path.read_bytes() for path in root.rglob("config.yaml")}
-    tool.write_queue(make_queue(*videos), videos, read_frames)
+    tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     configs |= {path.read_bytes() for path in root.rglob("config.yaml")}
     wanted = contents(root)
     failed = 0
@@ -79,13 +86,13 @@ def test_a_disk_that_fills_up_at_any_step_is_one_clear_line(
             for name in STEPS:
                 patch.setattr(os, name, failing(getattr(os, name), left))
             try:
-                tool.write_queue(make_queue(*videos), videos, read_frames)
+                tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
             except ExportError as error:
                 assert "No space left on device" in str(error)
                 assert "\n" not in str(error)
                 failed += 1
         assert faults_of(root, configs) == []
-        tool.write_queue(make_queue(*videos), videos, read_frames)
+        tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
         assert contents(root) == wanted
         if left[0] >= 0:
             break
@@ -116,7 +123,7 @@ def test_a_decoder_that_gives_up_leaves_the_project_as_it_was(
     tool, videos = fresh(tmp_path / "root", kind)
     before = contents(tmp_path)
     with pytest.raises(VideoError, match="the file ends here"):
-        tool.write_queue(make_queue(*videos), videos, gives_up)
+        tool.write_queue(make_queue(*videos), videos, gives_up, SKELETON)
     assert contents(tmp_path) == before
 
 
@@ -127,7 +134,7 @@ def test_what_a_dead_run_has_staged_is_cleared_away(tmp_path: Path, kind: str) -
     stale = (where / "labeled-data" if kind == "deeplabcut" else where) / ".alwatch-staging-x1"
     (stale / "cam").mkdir(parents=True)
     (stale / "cam" / "img000.png").write_bytes(b"half")
-    tool.write_queue(make_queue(*videos), videos, read_frames)
+    tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     assert not stale.exists()
 
 
@@ -148,10 +155,10 @@ def test_a_file_system_without_hard_links_will_do(
 
     monkeypatch.setattr(os, "link", no_links)
     tool, videos = fresh(tmp_path / "root", "deeplabcut")
-    exported = tool.write_queue(make_queue(*videos), videos, read_frames)
+    exported = tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     assert exported.written == 3
     before = snapshot(tmp_path)
-    assert tool.write_queue(make_queue(*videos), videos, read_frames).kept == 3
+    assert tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON).kept == 3
     assert snapshot(tmp_path) == before
     (tmp_path / "staged").write_bytes(b"new")
     (tmp_path / "there").write_bytes(b"a person's")
@@ -166,7 +173,7 @@ def test_a_project_that_is_not_there_is_not_made(
     tool = make(tmp_path / "no" / "such" / "project")
     video = make_video(tmp_path / "cam.mp4")
     with pytest.raises(ExportError):
-        tool.write_queue(make_queue(video), [video], read_frames)
+        tool.write_queue(make_queue(video), [video], read_frames, SKELETON)
     with pytest.raises(ExportError):
         tool.read_labels()
     assert [path.name for path in tmp_path.iterdir()] == ["cam.mp4"]

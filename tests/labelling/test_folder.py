@@ -9,6 +9,7 @@ import pytest
 from alwatch.errors import ExportError
 from alwatch.labelling.folder import FrameFolder
 from tests.labelling.helpers import (
+    SKELETON,
     hash_of,
     make_queue,
     make_video,
@@ -21,7 +22,9 @@ from tests.labelling.helpers import (
 def test_image_names_name_the_video_and_end_in_the_frame_index(tmp_path: Path) -> None:
     one = make_video(tmp_path / "2025" / "cam.mp4", (7, 0), n_frames=1001)
     two = make_video(tmp_path / "2026" / "cam.mp4", (7,), n_frames=1000, size=(32, 16))
-    FrameFolder(tmp_path / "out").write_queue(make_queue(one, two), [one, two], read_frames)
+    FrameFolder(tmp_path / "out").write_queue(
+        make_queue(one, two), [one, two], read_frames, SKELETON
+    )
     names = sorted(path.name for path in (tmp_path / "out" / "queue-0003").glob("*.png"))
     assert names == sorted(
         [
@@ -36,7 +39,7 @@ def test_the_tables_say_where_each_image_is_from_and_why(tmp_path: Path) -> None
     one = make_video(tmp_path / "2025" / "cam.mp4", (7, 0))
     two = make_video(tmp_path / "2026" / 'cage, 2 "x".mp4', (5,))
     queue = make_queue(one, two)
-    FrameFolder(tmp_path / "out").write_queue(queue, [one, two], read_frames)
+    FrameFolder(tmp_path / "out").write_queue(queue, [one, two], read_frames, SKELETON)
     folder = tmp_path / "out" / "queue-0003"
 
     with (folder / "frames.csv").open(newline="", encoding="utf-8") as lines:
@@ -65,13 +68,13 @@ def test_the_tables_say_where_each_image_is_from_and_why(tmp_path: Path) -> None
 def test_another_queue_of_the_same_number_is_refused(tmp_path: Path) -> None:
     tool = FrameFolder(tmp_path / "out")
     first, second = make_video(tmp_path / "a.mp4"), make_video(tmp_path / "b.mp4")
-    tool.write_queue(make_queue(first), [first], read_frames)
+    tool.write_queue(make_queue(first), [first], read_frames, SKELETON)
     before = snapshot(tmp_path / "out")
     with pytest.raises(ExportError, match=r"queue-0003 is to hold 3 frames .* something else"):
-        tool.write_queue(make_queue(second), [second], no_frames)
+        tool.write_queue(make_queue(second), [second], no_frames, SKELETON)
     (tmp_path / "out" / "queue-0004").mkdir()
     with pytest.raises(ExportError, match="something else"):
-        tool.write_queue(make_queue(second, id=4), [second], no_frames)
+        tool.write_queue(make_queue(second, id=4), [second], no_frames, SKELETON)
     (tmp_path / "out" / "queue-0004").rmdir()
     assert {k: v for k, v in snapshot(tmp_path / "out").items() if k != "."} == {
         k: v for k, v in before.items() if k != "."
@@ -81,15 +84,15 @@ def test_another_queue_of_the_same_number_is_refused(tmp_path: Path) -> None:
 def test_a_renamed_video_does_not_make_it_another_queue(tmp_path: Path) -> None:
     tool = FrameFolder(tmp_path / "out")
     video = make_video(tmp_path / "a.mp4")
-    tool.write_queue(make_queue(video), [video], read_frames)
+    tool.write_queue(make_queue(video), [video], read_frames, SKELETON)
     renamed = make_video(tmp_path / "b.mp4", content_hash=video.content_hash)
-    assert tool.write_queue(make_queue(renamed), [renamed], no_frames).kept == 3
+    assert tool.write_queue(make_queue(renamed), [renamed], no_frames, SKELETON).kept == 3
 
 
 def test_a_table_of_labels_is_read(tmp_path: Path) -> None:
     tool = FrameFolder(tmp_path / "out")
     video = make_video(tmp_path / "cam.mp4", (7, 0, 5, 9))
-    tool.write_queue(make_queue(video), [video], read_frames)
+    tool.write_queue(make_queue(video), [video], read_frames, SKELETON)
     name = f"cam-{hash_of(video.path)[:8]}"
     source = tmp_path / "out" / "queue-0003" / "labels.csv"
     source.write_text(
@@ -108,7 +111,7 @@ def test_a_table_of_labels_is_read(tmp_path: Path) -> None:
 def test_the_table_of_frames_holds_no_labels(tmp_path: Path) -> None:
     tool = FrameFolder(tmp_path / "out")
     video = make_video(tmp_path / "cam.mp4")
-    tool.write_queue(make_queue(video), [video], read_frames)
+    tool.write_queue(make_queue(video), [video], read_frames, SKELETON)
     folder = tmp_path / "out" / "queue-0003"
     (folder / "labels.csv").write_bytes((folder / "frames.csv").read_bytes())
     assert tool.read_labels() == []
@@ -131,4 +134,4 @@ def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"")
     video = make_video(tmp_path / "cam.mp4")
     with pytest.raises(ExportError, match="out is not a folder"):
-        FrameFolder(tmp_path / "out").write_queue(make_queue(video), [video], no_frames)
+        FrameFolder(tmp_path / "out").write_queue(make_queue(video), [video], no_frames, SKELETON)

@@ -17,6 +17,7 @@ from alwatch.labelling.folder import FrameFolder
 from alwatch.protocols import LabellingTool
 from alwatch.records import QueuedVideo
 from tests.labelling.helpers import (
+    SKELETON,
     contents,
     make_project,
     make_queue,
@@ -83,7 +84,7 @@ def test_every_frame_is_written_as_an_image_of_its_pixels(
     tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
 ) -> None:
     before = images(tmp_path / "project")
-    exported = tool.write_queue(make_queue(*videos), videos, read_frames)
+    exported = tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     new = {k: v for k, v in images(tmp_path / "project").items() if k not in before}
     assert exported.project == tmp_path / "project"
     assert (exported.written, exported.kept) == (5, 0)
@@ -99,9 +100,9 @@ def test_every_frame_is_written_as_an_image_of_its_pixels(
 def test_exporting_twice_changes_nothing(
     tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
 ) -> None:
-    first = tool.write_queue(make_queue(*videos), videos, read_frames)
+    first = tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     before = snapshot(tmp_path)
-    second = tool.write_queue(make_queue(*videos), videos, no_frames)
+    second = tool.write_queue(make_queue(*videos), videos, no_frames, SKELETON)
     assert snapshot(tmp_path) == before
     assert second == replace(first, written=0, kept=5)
 
@@ -110,7 +111,7 @@ def test_labels_come_back_under_the_names_that_the_export_gave(
     tool_and_label: tuple[LabellingTool, Label], videos: list[QueuedVideo]
 ) -> None:
     tool, label = tool_and_label
-    exported = tool.write_queue(make_queue(*videos), videos, read_frames)
+    exported = tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
     assert tool.read_labels() == []
     assert [content for _, content in exported.folders] == [v.content_hash for v in videos]
     (one, _), (two, _) = exported.folders
@@ -132,7 +133,7 @@ def test_a_frame_of_another_size_is_refused_and_nothing_is_written(
 
     before = contents(tmp_path)
     with pytest.raises(ExportError, match=r"Frame 5 of .* must be 64x48; it is 63x48"):
-        tool.write_queue(make_queue(*videos), videos, of_another_size)
+        tool.write_queue(make_queue(*videos), videos, of_another_size, SKELETON)
     assert contents(tmp_path) == before
 
 
@@ -144,7 +145,7 @@ def test_a_frame_that_is_left_out_is_named_and_nothing_is_written(
 
     before = contents(tmp_path)
     with pytest.raises(ExportError, match="77 cannot be decoded"):
-        tool.write_queue(make_queue(*videos), videos, leaves_out)
+        tool.write_queue(make_queue(*videos), videos, leaves_out, SKELETON)
     assert contents(tmp_path) == before
 
 
@@ -156,5 +157,5 @@ def test_a_video_file_that_is_gone_is_one_clear_line(
             yield from ()
 
     with pytest.raises(ExportError, match=r"No such file or directory \(.*gone\.mp4\)") as caught:
-        tool.write_queue(make_queue(*videos), videos, opens)
+        tool.write_queue(make_queue(*videos), videos, opens, SKELETON)
     assert "\n" not in str(caught.value)

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
 
 from alwatch.errors import StoreError
+from alwatch.records import LabelledPoint
 from alwatch.store import DATABASE_NAME, Store
 from alwatch.store.connection import SCHEMA_VERSION, Connection
 from alwatch.store.schema import MIGRATIONS
@@ -104,3 +107,29 @@ def test_a_read_only_state_folder_is_explained(tmp_path: Path) -> None:
 def test_linking_after_reopening_sees_what_was_written(tmp_path: Path) -> None:
     Store(tmp_path).videos.link(seen("a.mp4"), "a", NOW)
     assert not Store(tmp_path).videos.link(seen("a.mp4"), "a", NOW)
+
+
+def test_labels_and_queues_of_an_older_version_are_taken_over(tmp_path: Path) -> None:
+    before = Migrations("alwatch")
+    before._migrations = MIGRATIONS._migrations[:2]
+    with sqlite3.connect(tmp_path / DATABASE_NAME) as db:
+        before.apply(Database(db))
+        db.execute("PRAGMA user_version = 2")
+        db.execute(
+            "INSERT INTO videos (id, content_hash, last_path, state, discovered_at, changed_at) "
+            "VALUES (1, 'h', x'2f61', 'done', '2026-01-01', '2026-01-01')"
+        )
+        points = '[["", "nose", 1.0, 2.0]]'
+        row = (1, 7, "deeplabcut", b"/p", "2026-01-02T00:00:00+00:00", points)
+        db.execute("INSERT INTO labels VALUES (?, ?, ?, ?, ?, ?)", row)
+        db.execute("INSERT INTO queues VALUES (1, 's', 'minmax', 0, 1, '2026-01-01', '{}')")
+        db.execute("INSERT INTO queue_frames VALUES (1, 1, 1, 7, 0.5, 'far')")
+    with Store(tmp_path) as store:
+        assert store.labels.points() == {(1, 7): (LabelledPoint("", "nose", 1.0, 2.0),)}
+        (summary,) = store.queues.summaries()
+        assert (summary.frames, summary.labelled, summary.withdrawn_at) == (1, 1, None)
+    assert pragma(tmp_path / DATABASE_NAME, "user_version") == SCHEMA_VERSION
+    assert (
+        sqlite3.connect(tmp_path / DATABASE_NAME).execute("PRAGMA foreign_key_check").fetchall()
+        == []
+    )

@@ -17,7 +17,7 @@ def store(tmp_path: Path) -> Store:
 
 def label(store: Store, video_id: int, *frames: int) -> None:
     labels = [(video_id, LabelledFrame(Path("/p"), "a", f, Path("/p/x.csv"))) for f in frames]
-    store.queues.set_labels("deeplabcut", Path("/p"), labels, NOW)
+    store.labels.set("deeplabcut", Path("/p"), labels, NOW)
 
 
 def queue(store: Store, video_id: int, *frames: int) -> None:
@@ -66,7 +66,7 @@ def test_a_label_in_two_projects_counts_once(store: Store) -> None:
     video_id = add_video(store, "a.mp4", [0, 1])
     label(store, video_id, 0)
     again = [(video_id, LabelledFrame(Path("/q"), "a", 0, Path("/q/x.csv")))]
-    store.queues.set_labels("deeplabcut", Path("/q"), again, NOW)
+    store.labels.set("deeplabcut", Path("/q"), again, NOW)
     assert store.pools.season_counts()[0].labelled == 1
 
 

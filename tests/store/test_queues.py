@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from alwatch.errors import StoreError
-from alwatch.records import LabelledFrame, Queue
+from alwatch.records import LabelledFrame, LabelState, Queue
 from alwatch.store import Store
 from tests.store.helpers import NOW, add_video, seen
 
@@ -89,13 +89,13 @@ def test_labels_are_what_the_project_holds_now(store: Store) -> None:
     video = add_video(store, "a.mp4", [0, 4, 7])
     project = Path("/p")
 
-    def sync(*frames: int) -> tuple[int, int]:
+    def sync(*frames: int) -> tuple[int, int, int]:
         found = [(video, LabelledFrame(project, "a", frame, project)) for frame in frames]
-        return store.queues.set_labels("deeplabcut", project, found, NOW)
+        return store.labels.set("deeplabcut", project, found, NOW)
 
-    assert sync(0, 4) == (2, 0)
-    assert sync(0, 4) == (0, 0)
-    assert sync(4, 7) == (1, 1)
+    assert sync(0, 4) == (2, 0, 0)
+    assert sync(0, 4) == (0, 0, 0)
+    assert sync(4, 7) == (1, 0, 1)
 
 
 def test_a_summary_tells_progress_and_exports(store: Store) -> None:
@@ -105,9 +105,46 @@ def test_a_summary_tells_progress_and_exports(store: Store) -> None:
     store.queues.add_export(queue, "deeplabcut", project, 2, [("a", video)], NOW)
     store.queues.add_export(queue, "deeplabcut", project, 0, [("a", video)], NOW)
     label = LabelledFrame(project, "a", 4, project)
-    store.queues.set_labels("deeplabcut", project, [(video, label)], NOW)
+    store.labels.set("deeplabcut", project, [(video, label)], NOW)
     (summary,) = store.queues.summaries()
     assert (summary.frames, summary.labelled) == (2, 1)
     assert summary.exported_to == ("deeplabcut",)
     assert store.queues.export_folders("deeplabcut", project) == {"a": video}
     assert store.queues.exported_to() == {("deeplabcut", project)}
+
+
+def test_progress_counts_each_frame_once_whoever_labelled_it(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7, 9])
+    add(store, (video, 0), (video, 4), (video, 7), (video, 9))
+    project = Path("/p")
+
+    def done(frame: int, labeller: str, state: LabelState) -> tuple[int, LabelledFrame]:
+        return video, LabelledFrame(project, "a", frame, project, (), labeller, state)
+
+    found = [
+        done(0, "Ana", "labelled"), done(0, "Bo", "labelled"), done(4, "Ana", "skipped"),
+        done(4, "Bo", "labelled"), done(7, "Ana", "empty"),
+    ]  # fmt: skip
+    store.labels.set("label_studio", project, found, NOW)
+    (summary,) = store.queues.summaries()
+    assert (summary.frames, summary.labelled, summary.skipped) == (4, 2, 1)
+
+
+def test_a_withdrawn_queue_is_kept_and_its_frames_may_be_queued_again(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7])
+    queue = add(store, (video, 0), (video, 4))
+    store.queues.add_export(queue, "folder", Path("/p"), 2, [("a", video)], NOW)
+    for moment in (NOW, NOW.replace(day=2)):
+        store.queues.withdraw(queue, moment)
+    first, second = add(store, (video, 4)), store.queues.get(queue.id)
+    assert second.frames == queue.frames
+    summaries = store.queues.summaries()
+    assert [summary.withdrawn_at for summary in summaries] == [NOW, None]
+    assert store.queues.exports_of(queue) == []
+    (season,) = store.pools.season_counts()
+    assert season.queued == 1
+    with pytest.raises(StoreError):
+        add(store, (video, 4))
+    store.queues.withdraw(first, NOW)
+    (season,) = store.pools.season_counts()
+    assert season.queued == 0

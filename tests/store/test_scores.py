@@ -142,9 +142,9 @@ def label(frame: int, x_px: float = 1.0) -> LabelledFrame:
 def test_a_new_label_on_a_frame_never_looked_at_has_the_video_scored_again(store: Store) -> None:
     video = add_video(store, "a.mp4", [0, 10])
     score_all(store, OLD)
-    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(10))], NOW)
+    store.labels.set("deeplabcut", Path("/p"), [(video, label(10))], NOW)
     assert store.scores.n_waiting(OLD) == 0
-    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(10)), (video, label(7))], NOW)
+    store.labels.set("deeplabcut", Path("/p"), [(video, label(10)), (video, label(7))], NOW)
     claim = store.scores.claim(OLD, NOW)
     assert claim is not None
     assert claim.frame_indices.tolist() == [0, 7, 10]
@@ -152,7 +152,7 @@ def test_a_new_label_on_a_frame_never_looked_at_has_the_video_scored_again(store
 
 def test_a_label_beyond_the_end_of_the_video_is_not_scored(store: Store) -> None:
     video = add_video(store, "a.mp4", [0, 10])
-    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(5000))], NOW)
+    store.labels.set("deeplabcut", Path("/p"), [(video, label(5000))], NOW)
     claim = store.scores.claim(OLD, NOW)
     assert claim is not None
     assert claim.frame_indices.tolist() == [0, 10]
@@ -160,10 +160,10 @@ def test_a_label_beyond_the_end_of_the_video_is_not_scored(store: Store) -> None
 
 def test_points_are_kept_and_follow_what_the_person_moves(store: Store) -> None:
     video = add_video(store, "a.mp4", [0, 10])
-    assert store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(10))], NOW) == (1, 0)
+    assert store.labels.set("deeplabcut", Path("/p"), [(video, label(10))], NOW) == (1, 0, 0)
     moved = [(video, label(10, x_px=99.5))]
-    assert store.queues.set_labels("deeplabcut", Path("/p"), moved, NOW) == (0, 0)
-    points = store.queues.labelled_points()
+    assert store.labels.set("deeplabcut", Path("/p"), moved, NOW) == (0, 1, 0)
+    points = store.labels.points()
     assert points == {(video, 10): (LabelledPoint("", "nose", 99.5, 2.0),)}
 
 
@@ -196,7 +196,7 @@ def test_a_label_that_comes_while_a_video_is_scored_is_not_lost(store: Store) ->
     video = add_video(store, "a.mp4", [0, 10])
     claim = store.scores.claim(OLD, NOW)
     assert claim is not None
-    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(7))], NOW)
+    store.labels.set("deeplabcut", Path("/p"), [(video, label(7))], NOW)
     store.scores.finish(claim, OLD, scores([0, 10]), elapsed_s=1.0, now=NOW)
     again = store.scores.claim(OLD, NOW)
     assert again is not None
@@ -277,13 +277,13 @@ def test_old_snapshots_are_still_compared_when_their_videos_are_stale(store: Sto
     score_all(store, OLD)
     store.scores.set_current(NEW, NOW)
     score_all(store, NEW)
-    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(7))], NOW)
+    store.labels.set("deeplabcut", Path("/p"), [(video, label(7))], NOW)
     assert store.scores.snapshots() == [OLD, NEW]
 
 
 def test_a_folder_stays_with_its_video_when_another_of_that_name_comes(store: Store) -> None:
     video = add_video(store, "2024/a.mp4", [0, 10])
-    store.queues.set_labels("deeplabcut", Path("/p"), [(video, label(10))], NOW)
+    store.labels.set("deeplabcut", Path("/p"), [(video, label(10))], NOW)
     add_video(store, "2025/a.mp4", [0, 10])
     assert store.videos.by_stem() == {}
     assert store.queues.export_folders("deeplabcut", Path("/p")) == {"a": video}

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alwatch.records import LabelledFrame, LabelledPoint, LabelState
+from alwatch.store import Store
+from alwatch.store.labels import Conflict
+from tests.store.helpers import NOW, add_video
+
+PROJECT, OTHER = Path("/labs/mouse/config.yaml"), Path("/labs/second")
+DIAGONAL_PX = 80.0  # of 64x48, so that two points 1.6 px apart still mean the same place
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "state")
+
+
+def label(
+    frame: int,
+    x_px: float | None = None,
+    *,
+    bodypart: str = "nose",
+    labeller: str = "",
+    state: LabelState = "labelled",
+) -> LabelledFrame:
+    points = () if x_px is None else (LabelledPoint("", bodypart, x_px, 2.0),)
+    return LabelledFrame(PROJECT, "a", frame, PROJECT, points, labeller, state)
+
+
+def test_each_person_has_a_label_of_their_own(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4])
+    both = [(video, label(4, 10, labeller="Ana")), (video, label(4, 11, labeller="Bo"))]
+    assert store.labels.set("deeplabcut", PROJECT, both, NOW) == (2, 0, 0)
+    assert store.labels.set("deeplabcut", PROJECT, both[:1], NOW) == (0, 0, 1)
+
+
+def test_a_label_that_is_moved_or_becomes_empty_has_changed(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4])
+    for given, changes in [
+        (label(4, 10), (1, 0, 0)),
+        (label(4, 10.5), (0, 1, 0)),
+        (label(4, state="empty"), (0, 1, 0)),
+        (label(4, state="empty"), (0, 0, 0)),
+    ]:
+        assert store.labels.set("sleap", PROJECT, [(video, given)], NOW) == changes
+
+
+def test_two_projects_that_agree_count_once_and_the_later_one_counts(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4])
+    store.labels.set("deeplabcut", PROJECT, [(video, label(4, 10))], NOW)
+    store.labels.set("folder", OTHER, [(video, label(4, 11.5))], NOW.replace(day=2))
+    assert store.labels.conflicts() == []
+    assert store.labels.points() == {(video, 4): (LabelledPoint("", "nose", 11.5, 2.0),)}
+
+
+def test_points_too_far_apart_are_a_conflict_and_count_for_nothing(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4])
+    both = [(video, label(4, 10, labeller="Ana")), (video, label(4, 12, labeller="Bo"))]
+    store.labels.set("deeplabcut", PROJECT, [*both, (video, label(0, 5))], NOW)
+    assert store.labels.conflicts() == [
+        Conflict(video, 4, ("Ana in mouse", "Bo in mouse"), "nose", 2.0)
+    ]
+    assert set(store.labels.points()) == {(video, 0)}
+
+
+def test_points_of_different_bodyparts_do_not_disagree(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0])
+    store.labels.set("deeplabcut", PROJECT, [(video, label(0, 10))], NOW)
+    store.labels.set("folder", OTHER, [(video, label(0, 60, bodypart="tail"))], NOW)
+    assert store.labels.conflicts() == []
+
+
+@pytest.mark.parametrize(("state", "n_conflicts"), [("empty", 1), ("skipped", 0)])
+def test_nothing_there_contradicts_a_label_and_passing_over_does_not(
+    store: Store, state: LabelState, n_conflicts: int
+) -> None:
+    video = add_video(store, "a.mp4", [0])
+    store.labels.set("deeplabcut", PROJECT, [(video, label(0, 10))], NOW)
+    store.labels.set("label_studio", OTHER, [(video, label(0, state=state))], NOW)
+    conflicts = store.labels.conflicts()
+    assert len(conflicts) == n_conflicts
+    assert all(conflict.bodypart is None for conflict in conflicts)
+
+
+def test_a_frame_that_was_passed_over_leaves_the_pool_and_is_not_labelled(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4])
+    store.labels.set("label_studio", PROJECT, [(video, label(4, state="skipped"))], NOW)
+    (season,) = store.pools.season_counts()
+    assert (season.labelled, season.queued) == (0, 0)
+    (embedder,) = store.pools.embedders()
+    frames = store.pools.season_frames(embedder)
+    assert frames.labelled.tolist() == [False, True]
