@@ -76,6 +76,7 @@ ONLY_IN: dict[str, set[str]] = {
     "jinja2": {"web", "simulate"},
     "deeplabcut": {"pose_models"},
     "onnxruntime": {"pose_models"},
+    "sleap_io": {"labelling", "simulate"},
     "sleap_nn": {"pose_models"},
 }
 
