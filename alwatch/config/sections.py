@@ -417,8 +417,8 @@ class Export(Section):
     )
     package: bool = Field(
         default=False,
-        description="SLEAP: write every queue as a package with its images too, for people who "
-        "label where the videos are not.",
+        description="SLEAP: write every queue as a package of its own, which holds its images, "
+        "instead of into the project.",
     )
 
     @field_validator("project")

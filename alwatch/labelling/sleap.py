@@ -28,7 +28,9 @@ from alwatch.labelling.sleap_file import (
     save_project,
 )
 from alwatch.labelling.sleap_placing import (
+    PlacedVideo,
     add_queue,
+    check_frames,
     forget,
     place_video,
     read_images,
@@ -37,6 +39,7 @@ from alwatch.labelling.sleap_placing import (
 )
 from alwatch.labelling.sleap_queue import remove_frames
 from alwatch.labelling.sleap_record import Record
+from alwatch.labelling.sleap_shown import ShownFrames, shown_by_sleap
 from alwatch.labelling.staging import (
     check_space,
     clear_stale,
@@ -65,16 +68,26 @@ class SleapProject:
     project : Path
         The `.slp` file; nothing is read before it is needed.
     package : bool
-        Whether every queue is also written as a package, `<name>.queue-<id>.pkg.slp`, which holds
-        its images: for people who label where the videos are not. Its labels are read too.
+        Whether every queue becomes a package of its own, `<name>.queue-<id>.pkg.slp`, which holds
+        its images, and the project stays as it is: for people who label where the videos are not,
+        and for videos in which SLEAP does not find the right frame. Its labels are read too.
+    shown_frames : callable
+        What SLEAP shows.
     """
 
-    def __init__(self, project: Path, *, package: bool = False) -> None:
+    def __init__(
+        self,
+        project: Path,
+        *,
+        package: bool = False,
+        shown_frames: ShownFrames = shown_by_sleap,
+    ) -> None:
         self._project = Path(os.path.abspath(project))
         self._file = self._project.resolve()
         self._folder = self._file.parent
         self._record = self._file.with_suffix(".alwatch.json")
         self._with_package = package
+        self._shown_frames = shown_frames
 
     def write_queue(
         self,
@@ -86,8 +99,8 @@ class SleapProject:
         """Add the frames to the project as suggestions, with the poses; twice changes nothing.
 
         A frame that is suggested or labelled already stays as it is. Every frame that is added is
-        read, so that none is suggested that cannot be. SLEAP should not have the project open: it
-        would save over it what it has read before.
+        read, and compared with what SLEAP shows for its number. SLEAP should not have the project
+        open: it would save over it what it has read before.
 
         Parameters
         ----------
@@ -101,13 +114,13 @@ class SleapProject:
         Returns
         -------
         Exported
-            `written` counts the suggestions that are new.
+            `written` counts the suggestions that are new, or the images of a new package.
 
         Raises
         ------
         ExportError
             There is no folder for it, it cannot be written, it is a package or no project, or
-            somebody has changed it meanwhile.
+            somebody has changed it meanwhile; or SLEAP shows another picture for a frame.
         """
         asked = f"Exporting queue {queue.id} to {self._project}"
         videos = [video for video in videos if video.frames]
@@ -155,8 +168,6 @@ class SleapProject:
         ExportError
             A person has labelled one of the frames, or the project cannot be written.
         """
-        if not self._file.exists():
-            return 0
         with explained(f"Withdrawing queue {queue.id} from {self._project}", "Try again."):
             self._check()
             with only_run(self._folder):
@@ -212,44 +223,63 @@ class SleapProject:
         skeleton: Skeleton,
     ) -> tuple[Record, int]:
         labels, signature = self._read()
-        if labels is None:
-            labels = sleap_io.Labels()
         record = Record.read(self._record)
         record.check_same(queue, videos, self._project)
+        if labels is None:
+            labels = sleap_io.Labels()
         placed = [place_video(labels, self._file, record, video) for video in videos]
+        if self._with_package:
+            return record, self._write_package(labels, record, placed, queue, read_frames, skeleton)
         written = sum(len(place.missing) for place in placed)
-        package = self._package(queue)
-        has_package = self._with_package and not package.exists()
-        if not written and not has_package and queue.id in record.queues:
+        if not written and queue.id in record.queues:
             return record, 0
-        self._check_space(videos if has_package else ())
-        images = read_images(placed, read_frames, keep=has_package)
+        self._check_space(0)
+        check_frames(placed, read_frames, self._shown_frames)
+        poses = add_queue(labels, placed, queue, skeleton)
+        before = record.queues.get(queue.id)
+        remember(record, placed, queue, skeleton.source, poses, before.package if before else None)
         with staging_folder(self._folder) as staging:
-            poses = add_queue(labels, placed, queue, skeleton)
-            digest = record.queues[queue.id].package if queue.id in record.queues else None
-            if has_package:
-                made = staging / package.name
-                write_package(made, package, labels, placed, images, queue, skeleton)
-                with made.open("rb") as file:
-                    digest = file_digest(file, "sha256").hexdigest()
-            remember(record, placed, queue, skeleton.source, poses, digest)
             new = staging / self._file.name
             if written:
                 save_project(labels, new, self._file if signature else None)
-            write_durably(staging / self._record.name, record.to_bytes())
             self._check_unchanged(signature)
-            (staging / self._record.name).replace(self._record)
-            if has_package:
-                put_in_place(staging / package.name, package)
+            self._write_record(record, staging)
             if written:
                 self._replace(new, signature)
-            sync_folder(self._folder)
         return record, written
 
-    def _check_space(self, embedded: Sequence[QueuedVideo]) -> None:
-        raw_bytes = sum(len(v.frames) * v.width_px * v.height_px * 3 for v in embedded)
+    def _write_package(
+        self,
+        labels: sleap_io.Labels,
+        record: Record,
+        placed: list[PlacedVideo],
+        queue: Queue,
+        read_frames: ReadFrames,
+        skeleton: Skeleton,
+    ) -> int:
+        package = self._package(queue)
+        if package.exists() and queue.id in record.queues:
+            return 0
+        self._check_space(sum(_raw_bytes(place.video) for place in placed))
+        images = read_images(placed, read_frames)
+        for place in placed:
+            place.missing = set()
+        with staging_folder(self._folder) as staging:
+            new = staging / package.name
+            write_package(new, package, labels, placed, images, queue, skeleton)
+            remember(record, placed, queue, skeleton.source, {}, _sha256(new))
+            self._write_record(record, staging)
+            put_in_place(new, package)
+            sync_folder(self._folder)
+        return sum(map(len, images.values()))
+
+    def _write_record(self, record: Record, staging: Path) -> None:
+        write_durably(staging / self._record.name, record.to_bytes())
+        (staging / self._record.name).replace(self._record)
+
+    def _check_space(self, images_bytes: int) -> None:
         size_bytes = self._file.stat().st_size if self._file.exists() else 0
-        check_space(self._folder, raw_bytes + 2 * size_bytes + _SPARE_BYTES)
+        check_space(self._folder, images_bytes + 2 * size_bytes + _SPARE_BYTES)
 
     def _check_unchanged(self, signature: FileSignature | None) -> None:
         is_same = signature.is_of(self._file) if signature else not self._file.exists()
@@ -271,47 +301,58 @@ class SleapProject:
             self._check_unchanged(replace(signature, ctime_ns=self._file.stat().st_ctime_ns))
             aside.replace(self._file.with_suffix(".alwatch-backup.slp"))
         new.replace(self._file)
+        sync_folder(self._folder)
 
     def _withdraw(self, queue: Queue, videos: Sequence[QueuedVideo]) -> int:
-        labels, signature = self._read()
         record = Record.read(self._record)
-        there = record.frames_of(queue)
-        if labels is None or not there:
-            return 0
         record.check_same(queue, videos, self._project)
+        there = record.frames_of(queue)
+        if not there:
+            return 0
+        labels, signature = self._read()
         package = self._package(queue)
+        has_package = package.exists()
         self._check_package(package, record.queues[queue.id].package)
-        targets = {
-            video.content_hash: find_video(
-                labels, self._file, video, record.videos[video.content_hash].filename
-            )
-            for video in videos
-        }
         frames = [there[v.content_hash, frame.frame] for v in videos for frame in v.frames]
-        removed = remove_frames(labels, frames, targets, queue.id)
         del record.queues[queue.id]
-        forget(labels, record)
         with staging_folder(self._folder) as staging:
             new = staging / self._file.name
-            save_project(labels, new, self._file)
+            removed = 0
+            if labels is not None:
+                targets = {v.content_hash: self._target(labels, record, v) for v in videos}
+                removed = remove_frames(labels, frames, targets, queue.id)
+                forget(labels, record)
+                if any(frame.is_suggested or frame.pose for frame in frames):
+                    save_project(labels, new, self._file)
             self._check_unchanged(signature)
             package.unlink(missing_ok=True)
-            self._replace(new, signature)
+            if new.exists():
+                self._replace(new, signature)
             if record.queues or record.videos:
-                write_durably(staging / self._record.name, record.to_bytes())
-                (staging / self._record.name).replace(self._record)
+                self._write_record(record, staging)
             else:
                 self._record.unlink()
             sync_folder(self._folder)
-        return removed
+        return removed + (len(frames) if has_package else 0)
+
+    def _target(
+        self, labels: sleap_io.Labels, record: Record, video: QueuedVideo
+    ) -> sleap_io.Video | None:
+        known = record.videos[video.content_hash]
+        return find_video(labels, self._file, video, known.filename)
 
     def _check_package(self, package: Path, digest: str | None) -> None:
-        if not package.exists():
-            return
-        with package.open("rb") as file:
-            is_own = file_digest(file, "sha256").hexdigest() == digest
-        if not is_own:
+        if package.exists() and _sha256(package) != digest:
             raise ExportError(
                 f"{package} was to be removed with its queue, but somebody has saved it since. "
                 "Move it elsewhere, and withdraw again."
             )
+
+
+def _raw_bytes(video: QueuedVideo) -> int:
+    return len(video.frames) * video.width_px * video.height_px * 3
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

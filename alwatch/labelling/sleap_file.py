@@ -102,9 +102,8 @@ def holds_images(labels: sleap_io.Labels) -> bool:
     )
 
 
-def new_video(video: QueuedVideo, *, is_grey: bool) -> sleap_io.Video:
+def new_video(video: QueuedVideo, filename: str, *, is_grey: bool) -> sleap_io.Video:
     """A video as SLEAP keeps it: by its path, nothing of it opened."""
-    filename = os.path.abspath(video.path)
     return sleap_io.Video(
         filename=filename,
         backend_metadata={

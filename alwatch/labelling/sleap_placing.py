@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sleap_io
 
+from alwatch.errors import ExportError
 from alwatch.labelling.images import read_exactly
 from alwatch.labelling.sleap_file import find_video, new_video, save_project
 from alwatch.labelling.sleap_package import add_images, embedded_video, encode_png
 from alwatch.labelling.sleap_queue import add_frames, skeleton_of
 from alwatch.labelling.sleap_record import RecordedFrame, RecordedQueue, RecordedVideo
+from alwatch.labelling.sleap_shown import is_same_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from alwatch.labelling.sleap_record import Record
+    from alwatch.labelling.sleap_shown import ShownFrames
     from alwatch.records import ImageArray, Queue, QueuedVideo, ReadFrames, Skeleton
 
 
 @dataclass(slots=True)
 class PlacedVideo:
-    """A queued video in the project: as what, and which of its frames are not there yet."""
+    """A queued video in a project, and which of its frames are to be put there.
+
+    `target` is the project's video, None as long as it has none; `filename` is what the project
+    calls it, or will; `is_added` whether it was put there just now.
+    """
 
     video: QueuedVideo
     target: sleap_io.Video | None
+    filename: str
     missing: set[int]
-    is_new: bool
     is_grey: bool | None
+    is_added: bool = False
 
 
 def place_video(
@@ -45,20 +54,43 @@ def place_video(
     }
     there |= {each.frame_idx for each in labels.suggestions if each.video is target}
     missing = {frame.frame for frame in video.frames} - there
-    return PlacedVideo(video, target, missing, target is None, target and target.grayscale)
+    if target is not None:
+        return PlacedVideo(video, target, str(target.filename), missing, target.grayscale)
+    is_there = known is not None and os.path.exists(known.filename)
+    filename = known.filename if known and is_there else os.path.abspath(video.path)
+    return PlacedVideo(video, None, filename, missing, None)
 
 
-def read_images(
-    placed: Sequence[PlacedVideo], read_frames: ReadFrames, *, keep: bool
-) -> dict[str, dict[int, bytes]]:
-    """Read the frames that are to be added, all of them if they are kept.
+def check_frames(
+    placed: Sequence[PlacedVideo], read_frames: ReadFrames, shown_frames: ShownFrames
+) -> None:
+    """Read the frames that are to be added, and see that SLEAP shows the same.
 
     As in SLEAP, a video is grey if its first frame is.
 
-    Returns
-    -------
-    dict of str to dict of int to bytes
-        By content hash and frame index: PNG files, if they are kept.
+    Raises
+    ------
+    ExportError
+        A frame cannot be decoded, is not as large as its video, or is another one in SLEAP.
+    """
+    wanted = [(place.video.path, sorted(place.missing)) for place in placed]
+    for place, shown in zip(placed, shown_frames(wanted), strict=True):
+        for index, image in read_exactly(place.video, place.missing, read_frames):
+            if place.is_grey is None:
+                place.is_grey = _is_grey(image)
+            if index not in shown or not is_same_picture(image, shown[index]):
+                found = "shows another picture" if index in shown else "cannot show the picture"
+                raise ExportError(
+                    f"Frame {index} of {place.video.path} is to be labelled; SLEAP {found} for "
+                    "that number, as with a variable frame rate or an unusual format. Set "
+                    "package: true for this export, or convert the video."
+                )
+
+
+def read_images(
+    placed: Sequence[PlacedVideo], read_frames: ReadFrames
+) -> dict[str, dict[int, bytes]]:
+    """Read all queued frames as PNG files, by content hash and frame index.
 
     Raises
     ------
@@ -67,13 +99,12 @@ def read_images(
     """
     images: dict[str, dict[int, bytes]] = {}
     for place in placed:
-        indices = {frame.frame for frame in place.video.frames} if keep else place.missing
         kept = images.setdefault(place.video.content_hash, {})
+        indices = {frame.frame for frame in place.video.frames}
         for index, image in read_exactly(place.video, indices, read_frames):
             if place.is_grey is None:
                 place.is_grey = _is_grey(image)
-            if keep:
-                kept[index] = encode_png(image, is_grey=place.is_grey)
+            kept[index] = encode_png(image, is_grey=place.is_grey)
     return images
 
 
@@ -87,7 +118,8 @@ def add_queue(
     """Put what is missing into a project, videos included; see `add_frames`."""
     for place in placed:
         if place.target is None:
-            place.target = new_video(place.video, is_grey=bool(place.is_grey))
+            place.target = new_video(place.video, place.filename, is_grey=bool(place.is_grey))
+            place.is_added = True
             labels.videos.append(place.target)
     frames = [(place.video, place.target, place.missing) for place in placed]
     return add_frames(labels, frames, queue.id, skeleton_of(labels, skeleton), skeleton.bodyparts)
@@ -114,7 +146,7 @@ def write_package(
     frames = []
     embedded = {}
     for number, place in enumerate(placed):
-        source = new_video(place.video, is_grey=bool(place.is_grey))
+        source = new_video(place.video, place.filename, is_grey=bool(place.is_grey))
         video = embedded_video(source, number, final)
         labels.videos.append(video)
         own = images[place.video.content_hash]
@@ -139,12 +171,11 @@ def remember(
     for place in placed:
         video, content_hash = place.video, place.video.content_hash
         known = record.videos.get(content_hash)
-        assert place.target is not None
         record.videos[content_hash] = RecordedVideo(
-            filename=str(place.target.filename),
+            filename=place.filename,
             video=known.video if known else str(video.path),
             content_hash=content_hash,
-            is_added=place.is_new or (known is not None and known.is_added),
+            is_added=place.is_added or (known is not None and known.is_added),
         )
         for frame in video.frames:
             key = (content_hash, frame.frame)
@@ -172,19 +203,19 @@ def remember(
 
 
 def forget(labels: sleap_io.Labels, record: Record) -> None:
-    """Take away videos that alwatch has added and nothing refers to any more."""
+    """Take away videos that alwatch has added and nothing refers to any more.
+
+    What a person still uses stays in the record too, so that its labels find their video.
+    """
     queued = {frame.content_hash for queue in record.queues.values() for frame in queue.frames}
     used = {id(frame.video) for frame in (*labels.labeled_frames, *labels.suggestions)}
     used |= {id(other.video) for other in (*labels.events, *labels.static_rois)}
     used |= {id(video) for session in labels.sessions for video in session.videos}
-    for known in list(record.videos.values()):
-        if known.content_hash in queued:
-            continue
-        target = [v for v in labels.videos if v.filename == known.filename]
-        if known.is_added:
-            for video in target:
-                if id(video) not in used:
-                    labels.videos.remove(video)
-            if any(id(video) in used for video in target):
-                continue
-        del record.videos[known.content_hash]
+    idle = [known for known in record.videos.values() if known.content_hash not in queued]
+    own = {known.filename for known in idle if known.is_added}
+    unused = [v for v in labels.videos if v.filename in own and id(v) not in used]
+    labels.videos = [video for video in labels.videos if video not in unused]
+    there = {video.filename for video in labels.videos}
+    for known in idle:
+        if not known.is_added or known.filename not in there:
+            del record.videos[known.content_hash]
