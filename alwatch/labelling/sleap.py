@@ -197,10 +197,10 @@ class SleapProject:
                     f"user with id {os.geteuid()} has not. Grant it, or run as another user."
                 )
 
-    def _read(self) -> tuple[sleap_io.Labels | None, FileSignature | None]:
-        """The project, and by what it is known not to have changed; None where there is none."""
+    def _read(self) -> tuple[sleap_io.Labels, FileSignature | None]:
+        """The project, and by what it is known not to have changed: None where there is none."""
         if not self._file.exists():
-            return None, None
+            return sleap_io.Labels(), None
         signature = FileSignature.from_stat(self._file.stat())
         labels = load_project(self._file)
         if holds_images(labels):
@@ -225,8 +225,6 @@ class SleapProject:
         labels, signature = self._read()
         record = Record.read(self._record)
         record.check_same(queue, videos, self._project)
-        if labels is None:
-            labels = sleap_io.Labels()
         placed = [place_video(labels, self._file, record, video) for video in videos]
         if self._with_package:
             return record, self._write_package(labels, record, placed, queue, read_frames, skeleton)
@@ -317,13 +315,11 @@ class SleapProject:
         del record.queues[queue.id]
         with staging_folder(self._folder) as staging:
             new = staging / self._file.name
-            removed = 0
-            if labels is not None:
-                targets = {v.content_hash: self._target(labels, record, v) for v in videos}
-                removed = remove_frames(labels, frames, targets, queue.id)
-                forget(labels, record)
-                if any(frame.is_suggested or frame.pose for frame in frames):
-                    save_project(labels, new, self._file)
+            targets = {v.content_hash: self._target(labels, record, v) for v in videos}
+            removed = remove_frames(labels, frames, targets, queue.id)
+            forget(labels, record)
+            if signature and any(frame.is_suggested or frame.pose for frame in frames):
+                save_project(labels, new, self._file)
             self._check_unchanged(signature)
             package.unlink(missing_ok=True)
             if new.exists():

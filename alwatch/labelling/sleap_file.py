@@ -6,6 +6,7 @@ sleap-io reads and writes them, as SLEAP itself does since its version 1.5. It o
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -209,8 +210,8 @@ def _lost(old: Path, new: Path) -> str:
         return "" if is_same and (one["visible"] == other["visible"]).all() else "labels"
 
 
-def _names(file: Any) -> list[bytes]:
-    return [bytes(row).replace(b" ", b"") for row in file["tracks_json"][:]]
+def _names(file: Any) -> list[str]:
+    return [str(json.loads(row)[1]) for row in file["tracks_json"][:]]
 
 
 def _line(error: BaseException) -> str:

@@ -73,7 +73,7 @@ def check_frames(
     ExportError
         A frame cannot be decoded, is not as large as its video, or is another one in SLEAP.
     """
-    wanted = [(place.video.path, sorted(place.missing)) for place in placed]
+    wanted = [(place.video, sorted(place.missing)) for place in placed]
     for place, shown in zip(placed, shown_frames(wanted), strict=True):
         for index, image in read_exactly(place.video, place.missing, read_frames):
             if place.is_grey is None:
@@ -213,9 +213,8 @@ def forget(labels: sleap_io.Labels, record: Record) -> None:
     used |= {id(video) for session in labels.sessions for video in session.videos}
     idle = [known for known in record.videos.values() if known.content_hash not in queued]
     own = {known.filename for known in idle if known.is_added}
-    unused = [v for v in labels.videos if v.filename in own and id(v) not in used]
-    labels.videos = [video for video in labels.videos if video not in unused]
-    there = {video.filename for video in labels.videos}
+    labels.videos = [v for v in labels.videos if str(v.filename) not in own or id(v) in used]
+    there = {str(video.filename) for video in labels.videos}
     for known in idle:
         if not known.is_added or known.filename not in there:
             del record.videos[known.content_hash]

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from alwatch.records import ImageArray
+    from alwatch.records import ImageArray, QueuedVideo
 
-ShownFrames = Callable[[Sequence[tuple[Path, Sequence[int]]]], "Iterator[dict[int, ImageArray]]"]
-"""Paths with frame indices to RGB images by index, video by video; what cannot be shown lacks."""
+ShownFrames = Callable[
+    ["Sequence[tuple[QueuedVideo, Sequence[int]]]"], "Iterator[dict[int, ImageArray]]"
+]
+"""Videos with frame indices to RGB images by index, video by video; what cannot be shown lacks."""
 
 TOLERANCE = 8
 """Of 255: pictures of one frame, read by two programs, differ by less in every pixel."""
@@ -31,14 +33,16 @@ _START_S = 60.0
 _FRAME_S = 10.0
 
 
-def shown_by_sleap(videos: Sequence[tuple[Path, Sequence[int]]]) -> Iterator[dict[int, ImageArray]]:
+def shown_by_sleap(
+    videos: Sequence[tuple[QueuedVideo, Sequence[int]]],
+) -> Iterator[dict[int, ImageArray]]:
     """Read frames as SLEAP does; a process that crashes or hangs shows no more of them."""
     n_frames = sum(len(indices) for _, indices in videos)
     if not n_frames:
         yield from ({} for _ in videos)
         return
     with tempfile.TemporaryDirectory() as folder:
-        job = {"folder": folder, "videos": [(str(path), list(each)) for path, each in videos]}
+        job = {"folder": folder, "videos": [(str(v.path), list(each)) for v, each in videos]}
         command = [sys.executable, "-m", "alwatch.labelling.sleap_shown"]
         with suppress(subprocess.TimeoutExpired):
             subprocess.run(
