@@ -320,7 +320,9 @@ def test_a_pose_that_a_person_corrects_comes_back(video: QueuedVideo, project: P
     assert snapshot(project.parent) == before
 
 
-def correct(project: Path, frame: int, points: list[list[float]]) -> None:
+def correct(
+    project: Path, frame: int, points: list[list[float]], embed: bool | None = None
+) -> None:
     """What SLEAP does when a person corrects a prediction and saves."""
     labels = sleap_io.load_slp(str(project))
     (found,) = [each for each in labels.labeled_frames if each.frame_idx == frame]
@@ -328,7 +330,7 @@ def correct(project: Path, frame: int, points: list[list[float]]) -> None:
     made = sleap_io.Instance.from_numpy(np.array(points, float), pose.skeleton)
     made.from_predicted = pose
     found.instances.append(made)
-    labels.save(str(project.with_name("saved.slp")), embed=None, verbose=False)
+    labels.save(str(project.with_name("saved.slp")), embed=embed, verbose=False)
     project.with_name("saved.slp").replace(project)
 
 
@@ -467,13 +469,16 @@ def test_a_package_holds_the_very_images_and_the_project_stays(
     assert snapshot(project.parent) == before
 
 
-def test_labels_of_a_package_come_back_and_keep_it(video: QueuedVideo, project: Path) -> None:
+@pytest.mark.parametrize("embed", [None, False], ids=["with its images", "as SLEAP saves it"])
+def test_labels_of_a_package_come_back_and_keep_it(
+    video: QueuedVideo, project: Path, embed: bool | None
+) -> None:
     video = replace(video, poses={41: POSE})
     tool = tool_on(project, package=True)
     (folder, _), *_ = tool.write_queue(make_queue(video), [video], read_frames, SKELETON).folders
     package = project.with_name("labels.queue-0003.pkg.slp")
     assert tool.read_labels() == []
-    correct(package, 41, [[10, 20], [8, 9]])
+    correct(package, 41, [[10, 20], [8, 9]], embed=embed)
     (label,) = tool.read_labels()
     assert (label.folder, label.frame, label.source) == (folder, 41, package)
     with pytest.raises(ExportError, match="somebody has saved it since"):
