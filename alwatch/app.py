@@ -28,6 +28,7 @@ from alwatch.season_rules import SeasonRange, SeasonRule, named_group, season_of
 from alwatch.store import Store
 
 if TYPE_CHECKING:
+    from alwatch.config.sections import Export
     from alwatch.index import FrameIndex, IndexState, Neighbour
     from alwatch.ingest import Ingest
     from alwatch.pose_models.process import PoseProcess
@@ -71,6 +72,7 @@ PARTS: dict[str, dict[str, str]] = {
     "labelling": {
         "deeplabcut": "alwatch.labelling.deeplabcut:DeepLabCutProject",
         "folder": "alwatch.labelling.folder:FrameFolder",
+        "sleap": "alwatch.labelling.sleap:SleapProject",
     },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""
@@ -90,12 +92,18 @@ def find_part(kind: str, name: str, *, setting: str) -> Any:
     Raises
     ------
     SettingsError
-        No such part; the nearest name and all names are given.
+        No such part (the nearest name and all names are given), or its package is not installed.
     """
     dotted = PARTS[kind].get(name)
     if dotted is not None:
         module, attribute = dotted.split(":")
-        return getattr(import_module(module), attribute)
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                f"{setting} is {name}, which needs the package {error.name}; install it with "
+                f"`pip install 'alwatch[{name}]'`."
+            ) from error
     plugins = {point.name: point for point in entry_points(group=f"alwatch.{kind}")}
     if name in plugins:
         return plugins[name].load()
@@ -194,8 +202,25 @@ class App:
         )
 
     def labelling_tool(self, name: str, project: Path) -> LabellingTool:
-        """A project of a labelling tool."""
-        return cast("LabellingTool", find_part("labelling", name, setting="exports.to")(project))
+        """A project of a labelling tool, as the settings describe it.
+
+        Raises
+        ------
+        SettingsError
+            No such tool, or the settings ask it for something that it does not do.
+        """
+        part = find_part("labelling", name, setting="exports.to")
+        takes = inspect.signature(part).parameters
+        export = self._export_of(name, project)
+        given = {"package": export.package} if export else {}
+        for option, value in given.items():
+            if value and option not in takes:
+                raise SettingsError(
+                    f"exports.{option} is set for {project}, but {name} has no {option}; remove "
+                    f"it from {self.settings.source}."
+                )
+        options = {option: given[option] for option in given if option in takes}
+        return cast("LabellingTool", part(project, **options))
 
     def open_video(self, on_progress: Callable[[int], None] | None = None) -> OpenVideo:
         """How videos are opened: in a child process, within the limits of the settings."""
@@ -649,10 +674,12 @@ class App:
 
     def _names_in(self, to: str, project: Path) -> Mapping[str, str]:
         """The project's own names of bodyparts."""
-        for export in self.settings.exports:
-            if (export.to, export.project) == (to, project):
-                return export.bodyparts or {}
-        return {}
+        export = self._export_of(to, project)
+        return (export.bodyparts if export else None) or {}
+
+    def _export_of(self, to: str, project: Path) -> Export | None:
+        exports = self.settings.exports
+        return next((each for each in exports if (each.to, each.project) == (to, project)), None)
 
     def export_as_set(self, queue: Queue) -> Iterator[tuple[str, Exported]]:
         """Export a queue to every place that the settings name, one after the other."""

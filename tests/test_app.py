@@ -11,6 +11,8 @@ from alwatch.app import PARTS, find_part
 from alwatch.embedders.networks import DINO_MODELS
 from alwatch.errors import NothingToDoError, SettingsError
 from alwatch.records import Timeline
+from tests.labelling.helpers import SKELETON, make_queue, read_frames
+from tests.labelling.helpers import make_video as queued_video
 from tests.videos import SETTINGS, make_app
 
 
@@ -33,6 +35,33 @@ def test_weights_for_an_embedder_without_any_are_refused(tmp_path: Path) -> None
     app = make_app(tmp_path, SETTINGS + "embedding: {weights: w.pth}\n")
     with pytest.raises(SettingsError, match="hog has no weights"):
         _ = app.embedder
+
+
+EXPORT = "exports: [{{to: {to}, project: {project}, package: true}}]\n"
+
+
+def test_a_tool_gets_the_settings_that_it_takes(tmp_path: Path) -> None:
+    project = tmp_path / "labels.slp"
+    app = make_app(tmp_path, SETTINGS + EXPORT.format(to="sleap", project=project))
+    video = queued_video(tmp_path / "cam.mp4", (3,))
+    tool = app.labelling_tool("sleap", project)
+    tool.write_queue(make_queue(video), [video], read_frames, SKELETON)
+    assert project.with_name("labels.queue-0003.pkg.slp").exists()
+    assert not project.exists()
+
+
+def test_a_setting_that_a_tool_does_not_take_is_refused(tmp_path: Path) -> None:
+    app = make_app(tmp_path, SETTINGS + EXPORT.format(to="folder", project=tmp_path))
+    with pytest.raises(SettingsError, match=r"exports.package is set for .*folder has no package"):
+        app.labelling_tool("folder", tmp_path)
+
+
+def test_a_part_whose_package_is_not_installed_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(PARTS["labelling"], "sleap", "sleap_io_that_is_not_there:Tool")
+    with pytest.raises(SettingsError, match=r"needs the package sleap_io.*alwatch\[sleap\]"):
+        find_part("labelling", "sleap", setting="exports.to")
 
 
 @pytest.mark.parametrize("method", ["uniform", "keyframes", "adaptive"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import sleap_io
 
 from alwatch.app import App
 from alwatch.embedders.hog import HogEmbedder
@@ -250,6 +251,33 @@ def test_labels_come_back_from_deeplabcut_and_leave_the_pool(
     assert (spring.labelled, spring.queued) == (1, 3)
     more = frames_of(app, app.make_queue("spring", budget=20).id)
     assert (labelled.video_id, labelled.frame) not in more
+
+
+def test_labels_come_back_from_sleap_whoever_named_the_video(app: App, tmp_path: Path) -> None:
+    project = tmp_path / "labels.slp"
+    own = sleap_io.Skeleton(["nose"])
+    seen = sleap_io.Video("/elsewhere/4.mp4", open_backend=False)  # of autumn, before alwatch
+    placed = sleap_io.Instance.from_numpy(np.array([[5.0, 6.0]]), own)
+    sleap_io.Labels([sleap_io.LabeledFrame(seen, 7, [placed])]).save(str(project))
+    queue = app.make_queue("spring", budget=4)
+    assert app.export(queue, "sleap", project).written == 4
+    labels = sleap_io.load_slp(str(project), open_videos=False)
+    first = labels.suggestions[0]
+    assert (first.video.filename, first.frame_idx) == (
+        str(queue.frames[0].video),
+        queue.frames[0].frame,
+    )
+    made = sleap_io.Instance.from_numpy(np.array([[1.0, 2.0]]), labels.skeleton)
+    labels.append(sleap_io.LabeledFrame(first.video, first.frame_idx, [made]))
+    labels.save(str(project))
+    (sync,) = app.sync_labels()
+    assert (sync.labelled, sync.new, sync.unknown) == (2, 2, 0)
+    points = app.store.labels.points()
+    ((point,), (other,)) = (points[key] for key in sorted(points))
+    assert {(p.x_px, p.y_px) for p in (point, other)} == {(1.0, 2.0), (5.0, 6.0)}
+    assert (queue.frames[0].video_id, queue.frames[0].frame) in points
+    with pytest.raises(NothingToDoError, match="1 of its 4 frames are labelled"):
+        app.withdraw_queue(queue)
 
 
 def test_coverage_rises_as_frames_are_labelled(app: App) -> None:

@@ -109,7 +109,7 @@ def queue_withdraw(context: click.Context, queue_id: int, as_json: bool) -> None
 
 @alwatch.command()
 @_queue_argument
-@click.option("--to", metavar="TOOL", help="deeplabcut or folder.")
+@click.option("--to", metavar="TOOL", help="deeplabcut, folder or sleap.")
 @click.option(
     "--project", type=click.Path(path_type=Path), help="config.yaml of DeepLabCut, or a folder."
 )

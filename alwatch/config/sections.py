@@ -448,9 +448,12 @@ class Queue(Section):
 class Export(Section):
     """A labelling project that every queue is written to."""
 
-    to: Text = Field(description="The labelling tool: deeplabcut or folder.", examples=["folder"])
+    to: Text = Field(
+        description="The labelling tool: deeplabcut, folder or sleap.", examples=["folder"]
+    )
     project: AnyPath = Field(
-        description="DeepLabCut's config.yaml, or the folder that receives the images.",
+        description="DeepLabCut's config.yaml, the folder that receives the images, or SLEAP's "
+        "project, a .slp file.",
         examples=["/data/labelling"],
     )
     bodyparts: dict[str, Text] | None = Field(
@@ -458,6 +461,11 @@ class Export(Section):
         description="What the project calls the bodyparts that it names otherwise, by their names "
         "in alwatch, which are those of the pose model.",
         examples=[{"snout": "nose"}],
+    )
+    package: bool = Field(
+        default=False,
+        description="SLEAP: write every queue as a package of its own, which holds its images, "
+        "instead of into the project.",
     )
 
     @field_validator("project")

@@ -84,7 +84,7 @@ class ProjectFolders:
     def _is_this_video(self, key: str, video: QueuedVideo) -> bool:
         in_project = self._root / "videos" / PureWindowsPath(key).name
         return not stem_anywhere(key).startswith(".") and any(
-            _is_same_file(candidate, video.path) for candidate in (self._root / key, in_project)
+            is_same_file(candidate, video.path) for candidate in (self._root / key, in_project)
         )
 
     def _has_only_its_size(self, name: str, video: QueuedVideo) -> bool:
@@ -123,7 +123,7 @@ def _read_records(labeled: Path) -> dict[str, str]:
     return owners
 
 
-def _is_same_file(one: Path, other: Path) -> bool:
+def is_same_file(one: Path, other: Path) -> bool:
     """Whether two paths lead to one file or to equal ones, large files judged by samples."""
     try:
         if one.samefile(other):

@@ -11,8 +11,9 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,14 @@ def put_in_place(staged: Path, target: Path) -> bool:
             return False
         staged.rename(target)
     return True
+
+
+def keep_rights(new: Path, old: Path) -> None:
+    """Give a file the group and the rights of the one that it is going to replace."""
+    status = old.stat()
+    with suppress(OSError):  # not every network drive has groups and modes
+        os.chown(new, -1, status.st_gid)
+        new.chmod(stat.S_IMODE(status.st_mode))
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import sleap_io
 import yaml
 
 from alwatch.errors import ExportError
 from alwatch.labelling.deeplabcut import DeepLabCutProject
 from alwatch.labelling.folder import FrameFolder
+from alwatch.labelling.sleap import SleapProject
 from alwatch.protocols import LabellingTool
 from alwatch.records import QueuedVideo
 from tests.labelling.helpers import (
@@ -29,8 +31,10 @@ from tests.labelling.helpers import (
     contents,
     make_project,
     make_queue,
+    make_sleap_project,
     make_video,
     read_frames,
+    shown_frames,
 )
 
 STEPS = ("mkdir", "link", "rename", "replace", "symlink", "unlink", "rmdir", "fsync", "chmod")
@@ -77,6 +81,9 @@ def fresh(root: Path, kind: str) -> tuple[LabellingTool, list[QueuedVideo]]:
     if kind == "deeplabcut":
         return DeepLabCutProject(make_project(root / "out")), videos
     (root / "out").mkdir()
+    if kind == "sleap":
+        project = make_sleap_project(root / "out" / "labels.slp")
+        return SleapProject(project, shown_frames=shown_frames), videos
     return FrameFolder(root / "out"), videos
 
 
@@ -89,6 +96,8 @@ def faults_of(root: Path, configs: set[bytes]) -> list[str]:
             faults.append(f"{path.name} is no image")
         if path.name == "config.yaml" and path.read_bytes() not in configs:
             faults.append(f"config.yaml is {yaml.safe_load(path.read_bytes())}")
+        if not hidden and path.suffix == ".slp":
+            sleap_io.load_slp(str(path), open_videos=False)
         if not hidden and path.name.startswith("queue-") and not (path / "queue.json").exists():
             faults.append(f"{path.name} is not whole")
     return faults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import sleap_io
 
 from alwatch.records import Queue, QueuedVideo, QueueFrame, Skeleton
 
@@ -98,6 +99,40 @@ def read_frames(video: QueuedVideo) -> Iterator[tuple[int, ImageArray]]:
     assert indices == sorted(set(indices))
     for index in indices:
         yield index, pixels(video, index)
+
+
+def shown_frames(
+    videos: Sequence[tuple[QueuedVideo, Sequence[int]]],
+) -> Iterator[dict[int, ImageArray]]:
+    """What SLEAP shows of these videos: the right pictures."""
+    yield from ({index: pixels(video, index) for index in indices} for video, indices in videos)
+
+
+def make_sleap_project(path: Path) -> Path:
+    """A person's project: two animals labelled, predictions, a negative frame, a suggestion."""
+    skeleton = sleap_io.Skeleton(["nose", "tail"], edges=[("nose", "tail")])
+    video = sleap_io.Video("/recordings/old.avi", open_backend=False)
+    ada = sleap_io.Track("Ada")
+    pose = sleap_io.PredictedInstance.from_numpy(
+        np.array([[9.0, 19.0], [11.0, 21.0]]), skeleton, point_scores=np.ones(2), score=0.5
+    )
+    placed = sleap_io.Instance.from_numpy(
+        np.array([[10.0, 20.0], [11.5, 21.5]]), skeleton, track=ada, from_predicted=pose
+    )
+    other = sleap_io.Instance.from_numpy(np.array([[30.0, 40.0], [np.nan, np.nan]]), skeleton)
+    frames = [
+        sleap_io.LabeledFrame(video, 3, [pose, placed, other]),
+        sleap_io.LabeledFrame(video, 8, [pose_of(skeleton)]),
+        sleap_io.LabeledFrame(video, 9, [], is_negative=True),
+    ]
+    labels = sleap_io.Labels(frames, provenance={"who": "a person"})
+    labels.suggestions.append(sleap_io.SuggestionFrame(video, 7, {"group": 2}))
+    labels.save(str(path))
+    return path
+
+
+def pose_of(skeleton: sleap_io.Skeleton) -> sleap_io.PredictedInstance:
+    return sleap_io.PredictedInstance.from_numpy(np.ones((2, 2)), skeleton, score=0.4)
 
 
 def read_png(path: Path) -> ImageArray:

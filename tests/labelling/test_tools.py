@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import sleap_io
 
 from alwatch.errors import ExportError
 from alwatch.labelling.deeplabcut import DeepLabCutProject
 from alwatch.labelling.folder import FrameFolder
+from alwatch.labelling.sleap import SleapProject
+from alwatch.labelling.sleap_record import Record
 from alwatch.protocols import LabellingTool
 from alwatch.records import QueuedVideo
 from tests.labelling.helpers import (
@@ -26,6 +29,7 @@ from tests.labelling.helpers import (
     pixels,
     read_frames,
     read_png,
+    shown_frames,
     snapshot,
 )
 
@@ -49,17 +53,31 @@ def label_folder(project: Path, folder: str, frames: list[int]) -> None:
     write(target, [["image", "nose x", "nose y"], *rows, *csv.reader(there)])
 
 
+def label_sleap(project: Path, folder: str, frames: list[int]) -> None:
+    recorded = Record.read(project.with_suffix(".alwatch.json")).videos.values()
+    (filename,) = [video.filename for video in recorded if video.folder == folder]
+    labels = sleap_io.load_slp(str(project), open_videos=False)
+    (video,) = [each for each in labels.videos if each.filename == filename]
+    for index in frames:
+        placed = sleap_io.Instance.from_numpy(np.ones((2, 2)), labels.skeleton)
+        labels.append(sleap_io.LabeledFrame(video, index, [placed]))
+    labels.save(str(project), embed=None)
+
+
 def write(file: Path, rows: list[list[str]]) -> None:
     with file.open("w", newline="") as lines:
         csv.writer(lines).writerows(rows)
 
 
-@pytest.fixture(params=["deeplabcut", "folder"])
+@pytest.fixture(params=["deeplabcut", "folder", "sleap"])
 def tool_and_label(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LabellingTool, Label]:
     if request.param == "deeplabcut":
         config = make_project(tmp_path / "project")
         return DeepLabCutProject(config), label_deeplabcut
     (tmp_path / "project").mkdir()
+    if request.param == "sleap":
+        project = tmp_path / "project" / "labels.slp"
+        return SleapProject(project, shown_frames=shown_frames), label_sleap
     return FrameFolder(tmp_path / "project"), label_folder
 
 
@@ -80,6 +98,7 @@ def images(root: Path) -> dict[Path, np.ndarray]:
     return {path.relative_to(root): read_png(path) for path in root.rglob("*.png")}
 
 
+@pytest.mark.parametrize("tool_and_label", ["deeplabcut", "folder"], indirect=True)
 def test_every_frame_is_written_as_an_image_of_its_pixels(
     tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
 ) -> None:
