@@ -57,7 +57,7 @@ class Lab:
         given: dict[str, Any] = {
             "season": "s1", "embedder": EMBEDDER, "strategy": strategy, "bandit_arms": ARMS,
             "budget": 10, "seed": 0, "limits": Limits(audit_share=0.3), "software": "alwatch",
-            "now": self.later(),
+            "now": self.later(), "groups_of": lambda _: (None, None),
         }  # fmt: skip
         return make_queue(self.store, **given | more)
 
