@@ -69,6 +69,7 @@ PARTS: dict[str, dict[str, str]] = {
     "labelling": {
         "deeplabcut": "alwatch.labelling.deeplabcut:DeepLabCutProject",
         "folder": "alwatch.labelling.folder:FrameFolder",
+        "coco": "alwatch.labelling.coco:CocoFolder",
     },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""

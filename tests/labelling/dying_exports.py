@@ -21,7 +21,6 @@ import yaml
 
 from alwatch.errors import ExportError
 from alwatch.labelling.deeplabcut import DeepLabCutProject
-from alwatch.labelling.folder import FrameFolder
 from alwatch.protocols import LabellingTool
 from alwatch.records import QueuedVideo
 from tests.labelling.helpers import (
@@ -32,6 +31,7 @@ from tests.labelling.helpers import (
     make_video,
     read_frames,
 )
+from tests.labelling.image_tools import IMAGE_TOOLS
 
 STEPS = ("mkdir", "link", "rename", "replace", "symlink", "unlink", "rmdir", "fsync", "chmod")
 KILLED = 9
@@ -77,7 +77,7 @@ def fresh(root: Path, kind: str) -> tuple[LabellingTool, list[QueuedVideo]]:
     if kind == "deeplabcut":
         return DeepLabCutProject(make_project(root / "out")), videos
     (root / "out").mkdir()
-    return FrameFolder(root / "out"), videos
+    return IMAGE_TOOLS[kind](root / "out"), videos
 
 
 def faults_of(root: Path, configs: set[bytes]) -> list[str]:

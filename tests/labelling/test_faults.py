@@ -15,8 +15,8 @@ import pytest
 
 from alwatch.errors import ExportError, VideoError
 from alwatch.labelling.deeplabcut import DeepLabCutProject
-from alwatch.labelling.folder import FrameFolder
 from alwatch.labelling.staging import put_in_place
+from alwatch.protocols import LabellingTool
 from alwatch.records import QueuedVideo
 from tests.conftest import REPOSITORY
 from tests.labelling.dying_exports import STEPS, faults_of, fresh
@@ -28,11 +28,12 @@ from tests.labelling.helpers import (
     read_frames,
     snapshot,
 )
+from tests.labelling.image_tools import IMAGE_TOOLS
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
 
-KINDS = ["deeplabcut", "folder"]
+KINDS = ["deeplabcut", *IMAGE_TOOLS]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -166,9 +167,9 @@ def test_a_file_system_without_hard_links_will_do(
     assert (tmp_path / "there").read_bytes() == b"a person's"
 
 
-@pytest.mark.parametrize("make", [DeepLabCutProject, FrameFolder])
+@pytest.mark.parametrize("make", [DeepLabCutProject, *IMAGE_TOOLS.values()])
 def test_a_project_that_is_not_there_is_not_made(
-    tmp_path: Path, make: Callable[[Path], DeepLabCutProject | FrameFolder]
+    tmp_path: Path, make: Callable[[Path], LabellingTool]
 ) -> None:
     tool = make(tmp_path / "no" / "such" / "project")
     video = make_video(tmp_path / "cam.mp4")

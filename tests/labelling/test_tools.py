@@ -13,7 +13,6 @@ import pytest
 
 from alwatch.errors import ExportError
 from alwatch.labelling.deeplabcut import DeepLabCutProject
-from alwatch.labelling.folder import FrameFolder
 from alwatch.protocols import LabellingTool
 from alwatch.records import QueuedVideo
 from tests.labelling.helpers import (
@@ -28,6 +27,7 @@ from tests.labelling.helpers import (
     read_png,
     snapshot,
 )
+from tests.labelling.image_tools import IMAGE_TOOLS, LABEL
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
@@ -42,25 +42,18 @@ def label_deeplabcut(project: Path, folder: str, frames: list[int]) -> None:
     write(project / "labeled-data" / folder / "CollectedData_Ana.csv", rows)
 
 
-def label_folder(project: Path, folder: str, frames: list[int]) -> None:
-    target = next(iter(project.glob("queue-*"))) / "labels.csv"
-    rows = [[f"{folder}_img{index:03}.png", "1.0", "2.0"] for index in frames]
-    there = target.read_text().splitlines()[1:] if target.exists() else []
-    write(target, [["image", "nose x", "nose y"], *rows, *csv.reader(there)])
-
-
 def write(file: Path, rows: list[list[str]]) -> None:
     with file.open("w", newline="") as lines:
         csv.writer(lines).writerows(rows)
 
 
-@pytest.fixture(params=["deeplabcut", "folder"])
+@pytest.fixture(params=["deeplabcut", *IMAGE_TOOLS])
 def tool_and_label(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LabellingTool, Label]:
     if request.param == "deeplabcut":
         config = make_project(tmp_path / "project")
         return DeepLabCutProject(config), label_deeplabcut
     (tmp_path / "project").mkdir()
-    return FrameFolder(tmp_path / "project"), label_folder
+    return IMAGE_TOOLS[request.param](tmp_path / "project"), LABEL[request.param]
 
 
 @pytest.fixture

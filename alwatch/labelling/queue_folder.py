@@ -1,0 +1,332 @@
+"""What all tools share that take a queue as a folder of images with documents beside them.
+
+A queue becomes `queue-<id>/` in the project's folder: one PNG per frame, whose name names the
+video and ends in the frame index; `queue.json`, everything known of the queue; and the documents
+of the tool. The folder appears as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from alwatch.errors import ExportError, shown
+from alwatch.labelling.images import read_exactly, write_durably, write_png
+from alwatch.labelling.naming import index_digits, own_names
+from alwatch.labelling.staging import (
+    check_space,
+    clear_stale,
+    explained,
+    only_run,
+    staging_folder,
+    sync_folder,
+)
+from alwatch.records import Exported, Skeleton
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from alwatch.records import (
+        FloatArray,
+        LabelledFrame,
+        Queue,
+        QueuedVideo,
+        QueueFrame,
+        ReadFrames,
+    )
+
+RECORD = "queue.json"
+_IMAGE_NAME = re.compile(r"(.+)_img(\d+)\.png")
+_SPARE_BYTES = 16_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedImage:
+    """One frame of a queue, and the name of its file."""
+
+    name: str
+    video: QueuedVideo
+    frame: QueueFrame
+
+    @property
+    def pose(self) -> FloatArray | None:
+        """The model's pose, of shape (individuals, bodyparts, 3), if there is one."""
+        return self.video.poses.get(self.frame.frame)
+
+
+class QueueFolder(ABC):
+    """A folder that takes queues, each as a folder of its own.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if only its last part is missing; nothing is read before it is needed.
+    """
+
+    tool: ClassVar[str]
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = Path(os.path.abspath(directory))
+
+    @abstractmethod
+    def _documents(
+        self, folder: Path, images: Sequence[QueuedImage], skeleton: Skeleton
+    ) -> dict[str, bytes]:
+        """What lies beside the images, by file name; `folder` is where that is going to be."""
+
+    @abstractmethod
+    def _labels_in(self, folder: Path) -> Iterable[LabelledFrame]:
+        """What people have labelled in one queue's folder, the most recent first."""
+
+    def write_queue(
+        self,
+        queue: Queue,
+        videos: Sequence[QueuedVideo],
+        read_frames: ReadFrames,
+        skeleton: Skeleton,
+    ) -> Exported:
+        """Write a queue's folder; it appears as a whole or not at all, and twice changes nothing.
+
+        Parameters
+        ----------
+        queue : Queue
+        videos : sequence of QueuedVideo
+        read_frames : callable
+            Asked for the frames of each video, by increasing index.
+        skeleton : Skeleton
+
+        Returns
+        -------
+        Exported
+            `folders` holds what `folder_of` says, although all images lie in one folder.
+
+        Raises
+        ------
+        ExportError
+            The folder cannot be written, or holds another queue under this one's name.
+        """
+        remedy = "Nothing was changed; put this right and export again."
+        images = _images(videos)
+        with explained(f"Exporting queue {queue.id} to {self._directory}", remedy):
+            self._check_rights()
+            self._directory.mkdir(exist_ok=True)
+            with only_run(self._directory):
+                clear_stale(self._directory)
+                target = self._folder(queue)
+                is_new = not target.exists()
+                if is_new:
+                    self._write(target, queue, videos, read_frames, skeleton)
+                else:
+                    _check_same(target, images)
+        return Exported(
+            tool=self.tool,
+            project=self._directory,
+            written=len(images) if is_new else 0,
+            kept=0 if is_new else len(images),
+            folders=tuple((self.folder_of(v), v.content_hash) for v in videos if v.frames),
+        )
+
+    def read_labels(self) -> list[LabelledFrame]:
+        """List the frames that people are done with, by video and index, once for each person.
+
+        Raises
+        ------
+        ExportError
+            The folder cannot be there, or labels in it cannot be read.
+        """
+        self._existing()
+        found: dict[tuple[str, int, str], LabelledFrame] = {}
+        with explained(f"Reading the labels of {self._directory}", "Make it readable."):
+            for folder in sorted(self._directory.glob("queue-*")):
+                for label in self._labels_in(folder):
+                    found.setdefault((label.folder, label.frame, label.labeller), label)
+        return [found[key] for key in sorted(found)]
+
+    def withdraw_queue(self, queue: Queue, videos: Sequence[QueuedVideo]) -> int:
+        """Remove a queue's folder, if nothing but what the export wrote is in it.
+
+        Raises
+        ------
+        ExportError
+            The folder holds something else, or cannot be removed.
+        """
+        target = self._folder(queue)
+        if not target.exists():
+            return 0
+        images = _images(videos)
+        with explained(f"Withdrawing queue {queue.id} from {self._directory}", "Try again."):
+            _check_untouched(target, queue, images)
+            with only_run(self._directory), staging_folder(self._directory) as aside:
+                target.rename(aside / target.name)
+                sync_folder(self._directory)
+        return len(images)
+
+    def folder_of(self, video: QueuedVideo) -> str:
+        """Name a video as its images are named: `<stem>-<start of the content hash>`."""
+        return own_names(video.path, video.content_hash)[0]
+
+    def _folder(self, queue: Queue) -> Path:
+        return self._directory / f"queue-{queue.id:04d}"
+
+    def _existing(self) -> Path:
+        """The folder, or the one that it is going to be made in."""
+        folder = self._directory if self._directory.exists() else self._directory.parent
+        if not folder.is_dir():
+            raise ExportError(
+                f"Queues are to be written to {self._directory}; {folder} is not a folder. "
+                "Correct the path."
+            )
+        return folder
+
+    def _check_rights(self) -> None:
+        folder = self._existing()
+        if not os.access(folder, os.W_OK):
+            raise ExportError(
+                f"Exporting to {self._directory} needs write permission for {folder}, which the "
+                f"user with id {os.geteuid()} has not. Grant it, or run as another user."
+            )
+
+    def _write(
+        self,
+        target: Path,
+        queue: Queue,
+        videos: Sequence[QueuedVideo],
+        read_frames: ReadFrames,
+        skeleton: Skeleton,
+    ) -> None:
+        images = _images(videos)
+        raw_bytes = sum(image.video.width_px * image.video.height_px * 3 for image in images)
+        check_space(self._directory, raw_bytes + _SPARE_BYTES)
+        with staging_folder(self._directory) as staging:
+            folder = staging / target.name
+            folder.mkdir()
+            for video in videos:
+                indices = {frame.frame for frame in video.frames}
+                for index, image in read_exactly(video, indices, read_frames):
+                    write_png(folder / _image_name(video, index), image)
+            for name, content in self._documents(target, images, skeleton).items():
+                write_durably(folder / name, content)
+            write_durably(folder / RECORD, _record(queue, images, skeleton, _digests(folder)))
+            sync_folder(folder)
+            folder.rename(target)
+            sync_folder(self._directory)
+
+
+def file_name(path: str) -> str:
+    """The last part of a path or an address, as any system writes it."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+def image_key(path: str) -> tuple[str, int] | None:
+    """The video's folder and the frame index that an image's path or address ends in."""
+    name = _IMAGE_NAME.fullmatch(file_name(path))
+    return (name[1], int(name[2])) if name else None
+
+
+def skeleton_of(folder: Path) -> Skeleton:
+    """What was to be labelled in a queue's folder; nothing where its record does not say."""
+    try:
+        stated = json.loads((folder / RECORD).read_bytes())["skeleton"]
+        return Skeleton(**stated | {"bodyparts": tuple(stated["bodyparts"])})
+    except (FileNotFoundError, ValueError, TypeError, LookupError):
+        return Skeleton()
+
+
+def frame_rows(images: Iterable[QueuedImage]) -> list[dict[str, Any]]:
+    """Where each image is from, and why it was chosen."""
+    return [
+        {
+            "image": image.name,
+            "video": str(image.video.path),
+            "content_hash": image.video.content_hash,
+            "frame": image.frame.frame,
+            "rank": image.frame.rank,
+            "score": image.frame.score,
+            "reason": image.frame.reason,
+        }
+        for image in images
+    ]
+
+
+def _images(videos: Sequence[QueuedVideo]) -> list[QueuedImage]:
+    """One image per frame, by rank."""
+    images = [
+        QueuedImage(_image_name(video, frame.frame), video, frame)
+        for video in videos
+        for frame in video.frames
+    ]
+    return sorted(images, key=lambda image: image.frame.rank)
+
+
+def _image_name(video: QueuedVideo, index: int) -> str:
+    name = own_names(video.path, video.content_hash)[0]
+    return f"{name}_img{index:0{index_digits(video.n_frames)}}.png"
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: _digest(path) for path in sorted(folder.iterdir())}
+
+
+def _digest(file: Path) -> str:
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def _record(
+    queue: Queue, images: Sequence[QueuedImage], skeleton: Skeleton, files: dict[str, str]
+) -> bytes:
+    content = {
+        "queue": queue.id,
+        "season": queue.season,
+        "strategy": queue.strategy,
+        "seed": queue.seed,
+        "budget": queue.budget,
+        "created_at": queue.created_at.isoformat(),
+        "manifest": queue.manifest,
+        "skeleton": asdict(skeleton),
+        "frames": frame_rows(images),
+        "files": files,
+    }
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _check_same(target: Path, images: Sequence[QueuedImage]) -> dict[str, str]:
+    """Accept a folder that holds these very frames; two states may both have a queue 1.
+
+    Returns the sha256 of every file that the export has written there.
+    """
+    files: dict[str, str] = {}
+    try:
+        record = json.loads((target / RECORD).read_bytes())
+        files = dict(record.get("files", {}))
+        same = {(row["content_hash"], row["frame"]) for row in record["frames"]} == {
+            (image.video.content_hash, image.frame.frame) for image in images
+        }
+    except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError):
+        same = False
+    if not same:
+        raise ExportError(
+            f"{target} is to hold {len(images)} frames of this queue; it is there and holds "
+            "something else. Move it elsewhere, or export to another folder."
+        )
+    return files
+
+
+def _check_untouched(target: Path, queue: Queue, images: Sequence[QueuedImage]) -> None:
+    files = _check_same(target, images)
+    others = [
+        path.name
+        for path in sorted(target.iterdir())
+        if path.name != RECORD and not (path.is_file() and files.get(path.name) == _digest(path))
+    ]
+    if others:
+        raise ExportError(
+            f"Queue {queue.id} was to be taken out of {target}, which by now also holds "
+            f"{', '.join(map(shown, others[:3]))}, new or changed. Move that elsewhere, and "
+            "withdraw again."
+        )
