@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from alwatch import __version__
-from alwatch.config import Settings
+from alwatch.config import Export, Settings
 from alwatch.errors import ExportError, NothingToDoError, SettingsError
 from alwatch.records import EmbedderIdentity, SeenFile
 from alwatch.season_rules import SeasonRange, SeasonRule, season_of
@@ -70,6 +70,7 @@ PARTS: dict[str, dict[str, str]] = {
         "deeplabcut": "alwatch.labelling.deeplabcut:DeepLabCutProject",
         "folder": "alwatch.labelling.folder:FrameFolder",
         "coco": "alwatch.labelling.coco:CocoFolder",
+        "label_studio": "alwatch.labelling.label_studio:LabelStudioFolder",
     },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""
@@ -193,8 +194,30 @@ class App:
         )
 
     def labelling_tool(self, name: str, project: Path) -> LabellingTool:
-        """A project of a labelling tool."""
-        return cast("LabellingTool", find_part("labelling", name, setting="exports.to")(project))
+        """A project of a labelling tool, with what the settings say of it.
+
+        Raises
+        ------
+        SettingsError
+            No such tool, or a setting that it does not take.
+        """
+        part = find_part("labelling", name, setting="exports.to")
+        takes = inspect.signature(part).parameters
+        export = self._export_of(name, project)
+        given = {"url": export.url, "token_file": export.token_file} if export else {}
+        for key, value in given.items():
+            if value is not None and key not in takes:
+                raise SettingsError(
+                    f"exports.{key} is {value}, but {name} does not take it; remove it from "
+                    f"{self.settings.source}."
+                )
+        kept = {key: value for key, value in given.items() if key in takes}
+        return cast("LabellingTool", part(project, **kept))
+
+    def _export_of(self, to: str, project: Path) -> Export | None:
+        """What the settings say of a project, if they name it."""
+        exports = self.settings.exports
+        return next((e for e in exports if (e.to, e.project) == (to, project)), None)
 
     def open_video(self, on_progress: Callable[[int], None] | None = None) -> OpenVideo:
         """How videos are opened: in a child process, within the limits of the settings."""
@@ -626,10 +649,8 @@ class App:
 
     def _names_in(self, to: str, project: Path) -> Mapping[str, str]:
         """The project's own names of bodyparts."""
-        for export in self.settings.exports:
-            if (export.to, export.project) == (to, project):
-                return export.bodyparts or {}
-        return {}
+        export = self._export_of(to, project)
+        return (export and export.bodyparts) or {}
 
     def export_as_set(self, queue: Queue) -> Iterator[tuple[str, Exported]]:
         """Export a queue to every place that the settings name, one after the other."""

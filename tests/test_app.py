@@ -35,6 +35,22 @@ def test_weights_for_an_embedder_without_any_are_refused(tmp_path: Path) -> None
         _ = app.embedder
 
 
+def test_a_tool_is_told_of_its_server(tmp_path: Path) -> None:
+    export = "{to: label_studio, project: /q, url: 'http://127.0.0.1:1', token_file: /no/token}"
+    app = make_app(tmp_path, SETTINGS + f"exports: [{export}]\n")
+    assert vars(app.labelling_tool("label_studio", Path("/q")))["_server"] is not None
+    assert vars(app.labelling_tool("label_studio", Path("/other")))["_server"] is None
+
+
+def test_a_server_for_a_tool_that_has_none_is_refused(tmp_path: Path) -> None:
+    export = "{to: coco, project: /q, url: 'http://127.0.0.1:1', token_file: /no/token}"
+    app = make_app(tmp_path, SETTINGS + f"exports: [{export}]\n")
+    with pytest.raises(
+        SettingsError, match=r"exports\.url is http://127.0.0.1:1, but coco does not"
+    ):
+        app.labelling_tool("coco", Path("/q"))
+
+
 @pytest.mark.parametrize("method", ["uniform", "keyframes", "adaptive"])
 def test_every_sampling_method_can_be_made(tmp_path: Path, method: str) -> None:
     settings = SETTINGS.replace("rate_hz: 5", f"method: {method}")

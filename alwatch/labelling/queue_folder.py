@@ -84,6 +84,18 @@ class QueueFolder(ABC):
     def _labels_in(self, folder: Path) -> Iterable[LabelledFrame]:
         """What people have labelled in one queue's folder, the most recent first."""
 
+    def _labels(self, folders: Sequence[Path]) -> Iterable[LabelledFrame]:
+        """What people have labelled in all queues' folders."""
+        return (label for folder in folders for label in self._labels_in(folder))
+
+    def _send(self, folder: Path) -> None:
+        """Tell a server of a queue's folder that is written; twice changes nothing."""
+        return
+
+    def _take_back(self, queue: Queue, folder: Path) -> None:
+        """Make a server forget a queue's folder, or refuse."""
+        return
+
     def write_queue(
         self,
         queue: Queue,
@@ -124,6 +136,7 @@ class QueueFolder(ABC):
                     self._write(target, queue, videos, read_frames, skeleton)
                 else:
                     _check_same(target, images)
+                self._send(target)
         return Exported(
             tool=self.tool,
             project=self._directory,
@@ -143,9 +156,8 @@ class QueueFolder(ABC):
         self._existing()
         found: dict[tuple[str, int, str], LabelledFrame] = {}
         with explained(f"Reading the labels of {self._directory}", "Make it readable."):
-            for folder in sorted(self._directory.glob("queue-*")):
-                for label in self._labels_in(folder):
-                    found.setdefault((label.folder, label.frame, label.labeller), label)
+            for label in self._labels(sorted(self._directory.glob("queue-*"))):
+                found.setdefault((label.folder, label.frame, label.labeller), label)
         return [found[key] for key in sorted(found)]
 
     def withdraw_queue(self, queue: Queue, videos: Sequence[QueuedVideo]) -> int:
@@ -163,6 +175,7 @@ class QueueFolder(ABC):
         with explained(f"Withdrawing queue {queue.id} from {self._directory}", "Try again."):
             _check_untouched(target, queue, images)
             with only_run(self._directory), staging_folder(self._directory) as aside:
+                self._take_back(queue, target)
                 target.rename(aside / target.name)
                 sync_folder(self._directory)
         return len(images)

@@ -11,6 +11,7 @@ import numpy as np
 
 from alwatch.labelling.coco import CocoFolder
 from alwatch.labelling.folder import FrameFolder
+from alwatch.labelling.label_studio import LabelStudioFolder
 from alwatch.labelling.queue_folder import QueueFolder
 from alwatch.records import QueuedVideo, Skeleton
 from tests.labelling.helpers import make_video
@@ -31,7 +32,11 @@ DRAWN = {
     ("individual2", "tail", 63.0, 47.0),
     ("", "door", 0.0, 0.0),
 }
-IMAGE_TOOLS: dict[str, type[QueueFolder]] = {"folder": FrameFolder, "coco": CocoFolder}
+IMAGE_TOOLS: dict[str, type[QueueFolder]] = {
+    "folder": FrameFolder,
+    "coco": CocoFolder,
+    "label_studio": LabelStudioFolder,
+}
 
 
 def posed_video(path: Path, *, frames: tuple[int, ...] = (5, 7)) -> QueuedVideo:
@@ -70,9 +75,36 @@ def label_coco(project: Path, folder: str, frames: list[int]) -> None:
     target.write_text(json.dumps(content))
 
 
+def label_label_studio(project: Path, folder: str, frames: list[int]) -> None:
+    target = queue_folder(project, folder) / "project-1-at-labels.json"
+    tasks = json_of(target) if target.exists() else []
+    tasks += [
+        {
+            "data": {"image": f"/data/upload/1/0a1b2c3d-{folder}_img{index:03}.png"}
+            | {"alwatch": f"{folder}_img{index:03}.png"},
+            "annotations": [{"completed_by": 1, "result": [ls_region("nose", 1.0, 2.0)]}],
+        }
+        for index in frames
+    ]
+    target.write_text(json.dumps(tasks))
+
+
+def ls_region(bodypart: str, x: float, y: float, *, name: str = "animal") -> dict[str, Any]:
+    """A point of Label Studio, in percent of a frame of 64 x 48."""
+    return {
+        "from_name": name,
+        "to_name": "image",
+        "type": "keypointlabels",
+        "original_width": 64,
+        "original_height": 48,
+        "value": {"x": x, "y": y, "width": 1, "keypointlabels": [bodypart]},
+    }
+
+
 LABEL: dict[str, Callable[[Path, str, list[int]], None]] = {
     "folder": label_folder,
     "coco": label_coco,
+    "label_studio": label_label_studio,
 }
 
 
