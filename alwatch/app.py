@@ -71,6 +71,7 @@ PARTS: dict[str, dict[str, str]] = {
         "folder": "alwatch.labelling.folder:FrameFolder",
         "coco": "alwatch.labelling.coco:CocoFolder",
         "label_studio": "alwatch.labelling.label_studio:LabelStudioFolder",
+        "cvat": "alwatch.labelling.cvat:CvatFolder",
     },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""

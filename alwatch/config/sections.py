@@ -402,7 +402,7 @@ class Export(Section):
     """A labelling project that every queue is written to."""
 
     to: Text = Field(
-        description="The labelling tool: deeplabcut, coco, label_studio or folder.",
+        description="The labelling tool: deeplabcut, coco, cvat, label_studio or folder.",
         examples=["folder"],
     )
     project: AnyPath = Field(

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from alwatch.errors import ExportError
-from alwatch.labelling.prelabels import Group, PreLabel, groups_of, prelabels
+from alwatch.labelling.prelabels import Group, PreLabel, groups_of, is_touched, prelabels
 from alwatch.labelling.queue_folder import (
     QueuedImage,
     QueueFolder,
     file_name,
     image_key,
-    skeleton_of,
+    read_record,
 )
 from alwatch.records import LabelledFrame, LabelledPoint
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from alwatch.records import Skeleton
 
 _SCENE = "scene"
-_MOVED_PX = 0.1
-"""Tools round; nobody moves a point by less than this on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +65,15 @@ class CocoFolder(QueueFolder):
         source = folder / "labels.json"
         if not source.exists():
             return
-        drawn = _annotations(folder / "annotations.json")
-        is_one_animal = skeleton_of(folder).n_individuals == 1
+        record = read_record(folder)
         for image, found in _annotations(source).items():
             key = image_key(image)
-            if key is None or image not in drawn or not found:
+            if key is None or image not in record.drawn or not found:
                 continue
-            points = _points(found, is_one_animal)
+            points = _points(found, record.n_individuals)
             if not points:
                 yield LabelledFrame(self._directory, *key, source, state="empty")
-            elif _is_moved(points, _points(drawn[image], is_one_animal)):
+            elif is_touched(points, record.drawn[image]):
                 yield LabelledFrame(self._directory, *key, source, points)
 
 
@@ -171,11 +168,11 @@ def _read_annotation(annotation: dict[str, Any], category: dict[str, Any]) -> _A
     )
 
 
-def _points(annotations: list[_Annotation], is_one_animal: bool) -> tuple[LabelledPoint, ...]:
+def _points(annotations: list[_Annotation], n_individuals: int) -> tuple[LabelledPoint, ...]:
     """The points of an image; animals that bear no name are named in the order of the file."""
     animals = [a for a in annotations if a.category != _SCENE]
     taken = {a.individual for a in animals}
-    names = [""] if is_one_animal and len(animals) == 1 else []
+    names = [""] if n_individuals == len(animals) == 1 else []
     names += [f"individual{n + 1}" for n in range(len(animals) + 1)]
     free = iter([name for name in names if name not in taken])
     return tuple(
@@ -190,12 +187,3 @@ def _name(annotation: _Annotation, free: Iterator[str]) -> str:
     if annotation.category == _SCENE:
         return ""
     return next(free) if annotation.individual is None else annotation.individual
-
-
-def _is_moved(points: Sequence[LabelledPoint], drawn: Sequence[LabelledPoint]) -> bool:
-    """Whether the points are others than those drawn, whatever the animals are called."""
-    one, other = (sorted((p.bodypart, p.x_px, p.y_px) for p in each) for each in (points, drawn))
-    if [p[0] for p in one] != [p[0] for p in other]:
-        return True
-    moved = np.array([p[1:] for p in one]) - np.array([p[1:] for p in other])
-    return bool((np.abs(moved) > _MOVED_PX).any())

@@ -1,4 +1,9 @@
-"""The current model's poses as points for a person to correct, and what the points are called."""
+"""The current model's poses as points for a person to correct, and what the points are called.
+
+A point that a person has seen and left where it was cannot be told from one that nobody has seen
+by its place. So a frame whose points are all where the model had put them is untouched, unless
+the tool says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alwatch.records import LabelledPoint
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from alwatch.records import FloatArray, Skeleton
 
 LIKELIHOOD_MIN = 0.05
 """What the model is less sure of than this is not drawn: to delete costs more than to place."""
+
+_MOVED_PX = 0.1
+"""Tools round; nobody moves a point by less than this on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +79,21 @@ def prelabels(pose: FloatArray | None, group: Group) -> list[PreLabel]:
         for bodypart, point in zip(group.bodyparts, found.tolist(), strict=True)
         if np.isfinite(point).all() and point[2] >= LIKELIHOOD_MIN
     ]
+
+
+def drawn_points(pose: FloatArray | None, skeleton: Skeleton) -> tuple[LabelledPoint, ...]:
+    """All that is to be drawn of a pose."""
+    return tuple(
+        LabelledPoint(group.individual, point.bodypart, point.x_px, point.y_px)
+        for group in groups_of(skeleton)
+        for point in prelabels(pose, group)
+    )
+
+
+def is_touched(points: Iterable[LabelledPoint], drawn: Iterable[LabelledPoint]) -> bool:
+    """Whether the points are others than those drawn, whatever the animals are called."""
+    one, other = (sorted((p.bodypart, p.x_px, p.y_px) for p in each) for each in (points, drawn))
+    if [p[0] for p in one] != [p[0] for p in other]:
+        return True
+    moved = np.array([p[1:] for p in one]) - np.array([p[1:] for p in other])
+    return bool((np.abs(moved) > _MOVED_PX).any())

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from alwatch.errors import ExportError, shown
 from alwatch.labelling.images import read_exactly, write_durably, write_png
 from alwatch.labelling.naming import index_digits, own_names
+from alwatch.labelling.prelabels import drawn_points
 from alwatch.labelling.staging import (
     check_space,
     clear_stale,
@@ -27,7 +28,7 @@ from alwatch.labelling.staging import (
     staging_folder,
     sync_folder,
 )
-from alwatch.records import Exported, Skeleton
+from alwatch.records import Exported, LabelledPoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         QueuedVideo,
         QueueFrame,
         ReadFrames,
+        Skeleton,
     )
 
 RECORD = "queue.json"
@@ -58,6 +60,17 @@ class QueuedImage:
     def pose(self) -> FloatArray | None:
         """The model's pose, of shape (individuals, bodyparts, 3), if there is one."""
         return self.video.poses.get(self.frame.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRecord:
+    """What reading labels needs to know of a queue's folder.
+
+    `drawn` has every image, with the points that the export has drawn in it.
+    """
+
+    n_individuals: int
+    drawn: dict[str, tuple[LabelledPoint, ...]]
 
 
 class QueueFolder(ABC):
@@ -242,13 +255,26 @@ def image_key(path: str) -> tuple[str, int] | None:
     return (name[1], int(name[2])) if name else None
 
 
-def skeleton_of(folder: Path) -> Skeleton:
-    """What was to be labelled in a queue's folder; nothing where its record does not say."""
+def read_record(folder: Path) -> FolderRecord:
+    """What the export has kept of a queue's folder.
+
+    Raises
+    ------
+    ExportError
+        The record is not as the export wrote it.
+    """
     try:
-        stated = json.loads((folder / RECORD).read_bytes())["skeleton"]
-        return Skeleton(**stated | {"bodyparts": tuple(stated["bodyparts"])})
-    except (FileNotFoundError, ValueError, TypeError, LookupError):
-        return Skeleton()
+        record = json.loads((folder / RECORD).read_bytes())
+        drawn = {
+            str(image): tuple(LabelledPoint(*point) for point in points)
+            for image, points in record["drawn"].items()
+        }
+        return FolderRecord(int(record["skeleton"]["n_individuals"]), drawn)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ExportError(
+            f"{folder / RECORD} is to say what was exported; reading it gave {error!r}. Put it "
+            "back, or move the folder elsewhere."
+        ) from error
 
 
 def frame_rows(images: Iterable[QueuedImage]) -> list[dict[str, Any]]:
@@ -303,6 +329,10 @@ def _record(
         "manifest": queue.manifest,
         "skeleton": asdict(skeleton),
         "frames": frame_rows(images),
+        "drawn": {
+            image.name: [astuple(point) for point in drawn_points(image.pose, skeleton)]
+            for image in images
+        },
         "files": files,
     }
     return (json.dumps(content, indent=1) + "\n").encode()

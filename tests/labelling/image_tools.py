@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from alwatch.labelling.coco import CocoFolder
+from alwatch.labelling.cvat import CvatFolder
 from alwatch.labelling.folder import FrameFolder
 from alwatch.labelling.label_studio import LabelStudioFolder
 from alwatch.labelling.queue_folder import QueueFolder
@@ -36,6 +37,7 @@ IMAGE_TOOLS: dict[str, type[QueueFolder]] = {
     "folder": FrameFolder,
     "coco": CocoFolder,
     "label_studio": LabelStudioFolder,
+    "cvat": CvatFolder,
 }
 
 
@@ -89,6 +91,18 @@ def label_label_studio(project: Path, folder: str, frames: list[int]) -> None:
     target.write_text(json.dumps(tasks))
 
 
+def label_cvat(project: Path, folder: str, frames: list[int]) -> None:
+    target = queue_folder(project, folder) / "labels.xml"
+    there = target.read_text() if target.exists() else "<annotations>\n</annotations>"
+    images = "".join(
+        f'<image id="{index}" name="images/{folder}_img{index:03}.png" width="64" height="48">'
+        '<skeleton label="animal" source="manual"><points label="nose" outside="0" occluded="0" '
+        'points="1.50,2.50"></points></skeleton></image>\n'
+        for index in frames
+    )
+    target.write_text(there.replace("</annotations>", images + "</annotations>"))
+
+
 def ls_region(bodypart: str, x: float, y: float, *, name: str = "animal") -> dict[str, Any]:
     """A point of Label Studio, in percent of a frame of 64 x 48."""
     return {
@@ -105,6 +119,7 @@ LABEL: dict[str, Callable[[Path, str, list[int]], None]] = {
     "folder": label_folder,
     "coco": label_coco,
     "label_studio": label_label_studio,
+    "cvat": label_cvat,
 }
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from alwatch.errors import ExportError
-from alwatch.labelling.queue_folder import QueueFolder, image_key, skeleton_of
+from alwatch.labelling.queue_folder import QueueFolder, image_key, read_record
 from alwatch.records import Skeleton
 from tests.labelling.helpers import make_queue, no_frames, read_frames, snapshot
-from tests.labelling.image_tools import ANIMALS, IMAGE_TOOLS, LABEL, posed_video
+from tests.labelling.image_tools import ANIMALS, DRAWN, IMAGE_TOOLS, LABEL, posed_video
 
 
 @pytest.fixture(params=[*IMAGE_TOOLS])
@@ -97,10 +97,29 @@ def test_the_record_keeps_what_was_to_be_labelled(tool: QueueFolder, tmp_path: P
     video = posed_video(tmp_path / "cam.mp4")
     tool.write_queue(make_queue(video), [video], read_frames, ANIMALS)
     folder = tmp_path / "out" / "queue-0003"
-    assert skeleton_of(folder) == ANIMALS
-    assert skeleton_of(tmp_path) == Skeleton()
-    files = json.loads((folder / "queue.json").read_bytes())["files"]
-    assert {*files, "queue.json"} == {path.name for path in folder.iterdir()}
+    record = json.loads((folder / "queue.json").read_bytes())
+    assert record["skeleton"] == {
+        "bodyparts": ["nose", "tail", "door"],
+        "n_individuals": 2,
+        "n_unique": 1,
+        "source": "snapshot-7",
+    }
+    assert {*record["files"], "queue.json"} == {path.name for path in folder.iterdir()}
+    assert read_record(folder).n_individuals == 2
+    posed, unscored = read_record(folder).drawn.values()
+    assert {(p.individual, p.bodypart, p.x_px, p.y_px) for p in posed} == DRAWN
+    assert unscored == ()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b"{}", b'{"drawn": {"a": [1]}}'])
+def test_a_record_that_is_not_as_it_was_written_is_reported(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "queue.json").write_bytes(content)
+    with pytest.raises(ExportError, match=r"queue\.json is to say what was exported") as caught:
+        read_record(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_queue_is_written_where_no_bodypart_is_known_yet(
