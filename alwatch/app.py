@@ -72,6 +72,7 @@ PARTS: dict[str, dict[str, str]] = {
         "coco": "alwatch.labelling.coco:CocoFolder",
         "label_studio": "alwatch.labelling.label_studio:LabelStudioFolder",
         "cvat": "alwatch.labelling.cvat:CvatFolder",
+        "lightning_pose": "alwatch.labelling.lightning_pose:LightningPoseProject",
     },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""

@@ -402,11 +402,13 @@ class Export(Section):
     """A labelling project that every queue is written to."""
 
     to: Text = Field(
-        description="The labelling tool: deeplabcut, coco, cvat, label_studio or folder.",
+        description="The labelling tool: deeplabcut, lightning_pose, label_studio, cvat, coco or "
+        "folder.",
         examples=["folder"],
     )
     project: AnyPath = Field(
-        description="DeepLabCut's config.yaml, or the folder that receives the images.",
+        description="DeepLabCut's config.yaml, Lightning Pose's data directory, or the folder that "
+        "receives the images.",
         examples=["/data/labelling"],
     )
     bodyparts: dict[str, Text] | None = Field(

@@ -20,13 +20,8 @@ import numpy as np
 
 from alwatch.errors import ExportError
 from alwatch.labelling.prelabels import Group, PreLabel, groups_of, is_touched, prelabels
-from alwatch.labelling.queue_folder import (
-    QueuedImage,
-    QueueFolder,
-    file_name,
-    image_key,
-    read_record,
-)
+from alwatch.labelling.queue_folder import QueueFolder, file_name, image_key
+from alwatch.labelling.queue_record import QueuedImage, read_record
 from alwatch.records import LabelledFrame, LabelledPoint
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from alwatch.errors import ExportError
 from alwatch.labelling.prelabels import groups_of, prelabels
-from alwatch.labelling.queue_folder import QueuedImage, QueueFolder, frame_rows, image_key
+from alwatch.labelling.queue_folder import QueueFolder, image_key
+from alwatch.labelling.queue_record import QueuedImage, frame_rows
 from alwatch.records import LabelledFrame, LabelledPoint
 
 if TYPE_CHECKING:

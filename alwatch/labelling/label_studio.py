@@ -20,7 +20,8 @@ from xml.sax.saxutils import quoteattr
 from alwatch.errors import ExportError
 from alwatch.labelling.label_studio_server import LabelStudioServer
 from alwatch.labelling.prelabels import groups_of, prelabels
-from alwatch.labelling.queue_folder import RECORD, QueuedImage, QueueFolder, image_key
+from alwatch.labelling.queue_folder import QueueFolder, image_key
+from alwatch.labelling.queue_record import RECORD, QueuedImage
 from alwatch.records import LabelledFrame, LabelledPoint
 
 if TYPE_CHECKING:

@@ -7,19 +7,22 @@ of the tool. The folder appears as a whole or not at all.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from abc import ABC, abstractmethod
-from dataclasses import asdict, astuple, dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from alwatch.errors import ExportError, shown
+from alwatch.errors import ExportError
 from alwatch.labelling.images import read_exactly, write_durably, write_png
 from alwatch.labelling.naming import index_digits, own_names
-from alwatch.labelling.prelabels import drawn_points
+from alwatch.labelling.queue_record import (
+    RECORD,
+    QueuedImage,
+    check_same,
+    check_untouched,
+    record_of_queue,
+)
 from alwatch.labelling.staging import (
     check_space,
     clear_stale,
@@ -28,49 +31,21 @@ from alwatch.labelling.staging import (
     staging_folder,
     sync_folder,
 )
-from alwatch.records import Exported, LabelledPoint
+from alwatch.records import Exported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from alwatch.records import (
-        FloatArray,
         LabelledFrame,
         Queue,
         QueuedVideo,
-        QueueFrame,
         ReadFrames,
         Skeleton,
     )
 
-RECORD = "queue.json"
 _IMAGE_NAME = re.compile(r"(.+)_img(\d+)\.png")
 _SPARE_BYTES = 16_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedImage:
-    """One frame of a queue, and the name of its file."""
-
-    name: str
-    video: QueuedVideo
-    frame: QueueFrame
-
-    @property
-    def pose(self) -> FloatArray | None:
-        """The model's pose, of shape (individuals, bodyparts, 3), if there is one."""
-        return self.video.poses.get(self.frame.frame)
-
-
-@dataclass(frozen=True, slots=True)
-class FolderRecord:
-    """What reading labels needs to know of a queue's folder.
-
-    `drawn` has every image, with the points that the export has drawn in it.
-    """
-
-    n_individuals: int
-    drawn: dict[str, tuple[LabelledPoint, ...]]
 
 
 class QueueFolder(ABC):
@@ -148,7 +123,7 @@ class QueueFolder(ABC):
                 if is_new:
                     self._write(target, queue, videos, read_frames, skeleton)
                 else:
-                    _check_same(target, images)
+                    check_same(target, images)
                 self._send(target)
         return Exported(
             tool=self.tool,
@@ -182,13 +157,17 @@ class QueueFolder(ABC):
             The folder holds something else, or cannot be removed.
         """
         target = self._folder(queue)
-        if not target.exists():
+        if not self._directory.exists():
             return 0
         images = _images(videos)
-        with explained(f"Withdrawing queue {queue.id} from {self._directory}", "Try again."):
-            _check_untouched(target, queue, images)
-            with only_run(self._directory), staging_folder(self._directory) as aside:
-                self._take_back(queue, target)
+        asked = f"Withdrawing queue {queue.id} from {self._directory}"
+        with explained(asked, "Try again."), only_run(self._directory):
+            clear_stale(self._directory)
+            if not target.exists():
+                return 0
+            check_untouched(target, queue, images)
+            self._take_back(queue, target)
+            with staging_folder(self._directory) as aside:
                 target.rename(aside / target.name)
                 sync_folder(self._directory)
         return len(images)
@@ -238,7 +217,7 @@ class QueueFolder(ABC):
                     write_png(folder / _image_name(video, index), image)
             for name, content in self._documents(target, images, skeleton).items():
                 write_durably(folder / name, content)
-            write_durably(folder / RECORD, _record(queue, images, skeleton, _digests(folder)))
+            write_durably(folder / RECORD, record_of_queue(folder, queue, images, skeleton))
             sync_folder(folder)
             folder.rename(target)
             sync_folder(self._directory)
@@ -255,44 +234,6 @@ def image_key(path: str) -> tuple[str, int] | None:
     return (name[1], int(name[2])) if name else None
 
 
-def read_record(folder: Path) -> FolderRecord:
-    """What the export has kept of a queue's folder.
-
-    Raises
-    ------
-    ExportError
-        The record is not as the export wrote it.
-    """
-    try:
-        record = json.loads((folder / RECORD).read_bytes())
-        drawn = {
-            str(image): tuple(LabelledPoint(*point) for point in points)
-            for image, points in record["drawn"].items()
-        }
-        return FolderRecord(int(record["skeleton"]["n_individuals"]), drawn)
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ExportError(
-            f"{folder / RECORD} is to say what was exported; reading it gave {error!r}. Put it "
-            "back, or move the folder elsewhere."
-        ) from error
-
-
-def frame_rows(images: Iterable[QueuedImage]) -> list[dict[str, Any]]:
-    """Where each image is from, and why it was chosen."""
-    return [
-        {
-            "image": image.name,
-            "video": str(image.video.path),
-            "content_hash": image.video.content_hash,
-            "frame": image.frame.frame,
-            "rank": image.frame.rank,
-            "score": image.frame.score,
-            "reason": image.frame.reason,
-        }
-        for image in images
-    ]
-
-
 def _images(videos: Sequence[QueuedVideo]) -> list[QueuedImage]:
     """One image per frame, by rank."""
     images = [
@@ -306,70 +247,3 @@ def _images(videos: Sequence[QueuedVideo]) -> list[QueuedImage]:
 def _image_name(video: QueuedVideo, index: int) -> str:
     name = own_names(video.path, video.content_hash)[0]
     return f"{name}_img{index:0{index_digits(video.n_frames)}}.png"
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    return {path.name: _digest(path) for path in sorted(folder.iterdir())}
-
-
-def _digest(file: Path) -> str:
-    return sha256(file.read_bytes()).hexdigest()
-
-
-def _record(
-    queue: Queue, images: Sequence[QueuedImage], skeleton: Skeleton, files: dict[str, str]
-) -> bytes:
-    content = {
-        "queue": queue.id,
-        "season": queue.season,
-        "strategy": queue.strategy,
-        "seed": queue.seed,
-        "budget": queue.budget,
-        "created_at": queue.created_at.isoformat(),
-        "manifest": queue.manifest,
-        "skeleton": asdict(skeleton),
-        "frames": frame_rows(images),
-        "drawn": {
-            image.name: [astuple(point) for point in drawn_points(image.pose, skeleton)]
-            for image in images
-        },
-        "files": files,
-    }
-    return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _check_same(target: Path, images: Sequence[QueuedImage]) -> dict[str, str]:
-    """Accept a folder that holds these very frames; two states may both have a queue 1.
-
-    Returns the sha256 of every file that the export has written there.
-    """
-    files: dict[str, str] = {}
-    try:
-        record = json.loads((target / RECORD).read_bytes())
-        files = dict(record.get("files", {}))
-        same = {(row["content_hash"], row["frame"]) for row in record["frames"]} == {
-            (image.video.content_hash, image.frame.frame) for image in images
-        }
-    except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError):
-        same = False
-    if not same:
-        raise ExportError(
-            f"{target} is to hold {len(images)} frames of this queue; it is there and holds "
-            "something else. Move it elsewhere, or export to another folder."
-        )
-    return files
-
-
-def _check_untouched(target: Path, queue: Queue, images: Sequence[QueuedImage]) -> None:
-    files = _check_same(target, images)
-    others = [
-        path.name
-        for path in sorted(target.iterdir())
-        if path.name != RECORD and not (path.is_file() and files.get(path.name) == _digest(path))
-    ]
-    if others:
-        raise ExportError(
-            f"Queue {queue.id} was to be taken out of {target}, which by now also holds "
-            f"{', '.join(map(shown, others[:3]))}, new or changed. Move that elsewhere, and "
-            "withdraw again."
-        )

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from alwatch.errors import ExportError
-from alwatch.labelling.queue_folder import QueueFolder, image_key, read_record
+from alwatch.labelling.queue_folder import QueueFolder, image_key
+from alwatch.labelling.queue_record import read_record
 from alwatch.records import Skeleton
 from tests.labelling.helpers import make_queue, no_frames, read_frames, snapshot
 from tests.labelling.image_tools import ANIMALS, DRAWN, IMAGE_TOOLS, LABEL, posed_video
