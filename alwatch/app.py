@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from alwatch import __version__
-from alwatch.config import Settings
+from alwatch.config import Export, Settings
 from alwatch.errors import ExportError, NothingToDoError, SettingsError
 from alwatch.records import EmbedderIdentity, SeenFile
 from alwatch.season_rules import SeasonRange, SeasonRule, named_group, season_of
@@ -73,6 +73,10 @@ PARTS: dict[str, dict[str, str]] = {
         "deeplabcut": "alwatch.labelling.deeplabcut:DeepLabCutProject",
         "folder": "alwatch.labelling.folder:FrameFolder",
         "sleap": "alwatch.labelling.sleap:SleapProject",
+        "coco": "alwatch.labelling.coco:CocoFolder",
+        "label_studio": "alwatch.labelling.label_studio:LabelStudioFolder",
+        "cvat": "alwatch.labelling.cvat:CvatFolder",
+        "lightning_pose": "alwatch.labelling.lightning_pose:LightningPoseProject",
     },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""
@@ -202,25 +206,32 @@ class App:
         )
 
     def labelling_tool(self, name: str, project: Path) -> LabellingTool:
-        """A project of a labelling tool, as the settings describe it.
+        """A project of a labelling tool, with what the settings say of it.
 
         Raises
         ------
         SettingsError
-            No such tool, or the settings ask it for something that it does not do.
+            No such tool, or a setting that it does not take.
         """
         part = find_part("labelling", name, setting="exports.to")
         takes = inspect.signature(part).parameters
         export = self._export_of(name, project)
-        given = {"package": export.package} if export else {}
-        for option, value in given.items():
-            if value and option not in takes:
+        given: dict[str, Any] = {}
+        if export is not None:
+            given = {key: getattr(export, key) for key in ("package", "url", "token_file")}
+        for key, value in given.items():
+            if value and key not in takes:
                 raise SettingsError(
-                    f"exports.{option} is set for {project}, but {name} has no {option}; remove "
-                    f"it from {self.settings.source}."
+                    f"exports.{key} is {value}, but {name} does not take it; remove it from "
+                    f"{self.settings.source}."
                 )
-        options = {option: given[option] for option in given if option in takes}
-        return cast("LabellingTool", part(project, **options))
+        kept = {key: value for key, value in given.items() if key in takes}
+        return cast("LabellingTool", part(project, **kept))
+
+    def _export_of(self, to: str, project: Path) -> Export | None:
+        """What the settings say of a project, if they name it."""
+        exports = self.settings.exports
+        return next((e for e in exports if (e.to, e.project) == (to, project)), None)
 
     def open_video(self, on_progress: Callable[[int], None] | None = None) -> OpenVideo:
         """How videos are opened: in a child process, within the limits of the settings."""
@@ -675,11 +686,7 @@ class App:
     def _names_in(self, to: str, project: Path) -> Mapping[str, str]:
         """The project's own names of bodyparts."""
         export = self._export_of(to, project)
-        return (export.bodyparts if export else None) or {}
-
-    def _export_of(self, to: str, project: Path) -> Export | None:
-        exports = self.settings.exports
-        return next((each for each in exports if (each.to, each.project) == (to, project)), None)
+        return (export and export.bodyparts) or {}
 
     def export_as_set(self, queue: Queue) -> Iterator[tuple[str, Exported]]:
         """Export a queue to every place that the settings name, one after the other."""

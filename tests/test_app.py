@@ -52,7 +52,7 @@ def test_a_tool_gets_the_settings_that_it_takes(tmp_path: Path) -> None:
 
 def test_a_setting_that_a_tool_does_not_take_is_refused(tmp_path: Path) -> None:
     app = make_app(tmp_path, SETTINGS + EXPORT.format(to="folder", project=tmp_path))
-    with pytest.raises(SettingsError, match=r"exports.package is set for .*folder has no package"):
+    with pytest.raises(SettingsError, match=r"exports\.package is True, but folder does not"):
         app.labelling_tool("folder", tmp_path)
 
 
@@ -62,6 +62,22 @@ def test_a_part_whose_package_is_not_installed_says_how_to_get_it(
     monkeypatch.setitem(PARTS["labelling"], "sleap", "sleap_io_that_is_not_there:Tool")
     with pytest.raises(SettingsError, match=r"needs the package sleap_io.*alwatch\[sleap\]"):
         find_part("labelling", "sleap", setting="exports.to")
+
+
+def test_a_tool_is_told_of_its_server(tmp_path: Path) -> None:
+    export = "{to: label_studio, project: /q, url: 'http://127.0.0.1:1', token_file: /no/token}"
+    app = make_app(tmp_path, SETTINGS + f"exports: [{export}]\n")
+    assert vars(app.labelling_tool("label_studio", Path("/q")))["_server"] is not None
+    assert vars(app.labelling_tool("label_studio", Path("/other")))["_server"] is None
+
+
+def test_a_server_for_a_tool_that_has_none_is_refused(tmp_path: Path) -> None:
+    export = "{to: coco, project: /q, url: 'http://127.0.0.1:1', token_file: /no/token}"
+    app = make_app(tmp_path, SETTINGS + f"exports: [{export}]\n")
+    with pytest.raises(
+        SettingsError, match=r"exports\.url is http://127.0.0.1:1, but coco does not"
+    ):
+        app.labelling_tool("coco", Path("/q"))
 
 
 @pytest.mark.parametrize("method", ["uniform", "keyframes", "adaptive"])

@@ -67,6 +67,7 @@ ONLY_IN: dict[str, set[str]] = {
     "sqlite_utils": {"store"},
     "pandas": {"labelling"},
     "h5py": {"labelling"},
+    "httpx": {"labelling"},
     "av": {"video", "demo", "check"},
     "decord": {"video"},
     "watchdog": {"watch"},

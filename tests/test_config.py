@@ -301,6 +301,14 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
             "/data/videos, because nothing is ever written there.",
         ),
         (
+            "exports: [{to: label_studio, project: /q, url: localhost, token_file: /t}]",
+            "exports[0].url is localhost; it must begin with http:// or https://.",
+        ),
+        (
+            "exports: [{to: label_studio, project: /q, url: http://localhost}]",
+            "exports[0].token_file is not set; it must be set where url is, and nowhere else.",
+        ),
+        (
             "state_dir: /data/videos/state",
             "archive[0].path is /data/videos; it must not hold state_dir (/data/videos/state), "
             "because nothing is ever written in an archive folder.",

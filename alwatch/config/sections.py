@@ -449,11 +449,13 @@ class Export(Section):
     """A labelling project that every queue is written to."""
 
     to: Text = Field(
-        description="The labelling tool: deeplabcut, folder or sleap.", examples=["folder"]
+        description="The labelling tool: deeplabcut, sleap, lightning_pose, label_studio, cvat, "
+        "coco or folder.",
+        examples=["folder"],
     )
     project: AnyPath = Field(
-        description="DeepLabCut's config.yaml, the folder that receives the images, or SLEAP's "
-        "project, a .slp file.",
+        description="DeepLabCut's config.yaml, SLEAP's project (a .slp file), Lightning Pose's "
+        "data directory, or the folder that receives the images.",
         examples=["/data/labelling"],
     )
     bodyparts: dict[str, Text] | None = Field(
@@ -467,6 +469,32 @@ class Export(Section):
         description="SLEAP: write every queue as a package of its own, which holds its images, "
         "instead of into the project.",
     )
+
+    url: Text | None = Field(
+        default=None,
+        description="The tool's server, for label_studio; then the frames are put there.",
+        examples=["http://localhost:8080"],
+    )
+    token_file: File | None = Field(
+        default=None,
+        validate_default=True,
+        description="A file that holds nothing but the token of a person of that server.",
+        examples=["/etc/alwatch/label-studio-token"],
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise fault("begin with http:// or https://")
+        return url
+
+    @field_validator("token_file")
+    @classmethod
+    def _beside_url(cls, token_file: Path | None, info: ValidationInfo) -> Path | None:
+        if "url" in info.data and (info.data["url"] is None) != (token_file is None):
+            raise fault("be set where url is, and nowhere else")
+        return token_file
 
     @field_validator("project")
     @classmethod

@@ -22,13 +22,15 @@ import yaml
 
 from alwatch.errors import ExportError
 from alwatch.labelling.deeplabcut import DeepLabCutProject
-from alwatch.labelling.folder import FrameFolder
+from alwatch.labelling.lightning_pose import LightningPoseProject
+from alwatch.labelling.lightning_pose_list import LIST
 from alwatch.labelling.sleap import SleapProject
 from alwatch.protocols import LabellingTool
 from alwatch.records import QueuedVideo
 from tests.labelling.helpers import (
     SKELETON,
     contents,
+    make_lightning_project,
     make_project,
     make_queue,
     make_sleap_project,
@@ -36,6 +38,7 @@ from tests.labelling.helpers import (
     read_frames,
     shown_frames,
 )
+from tests.labelling.image_tools import IMAGE_TOOLS
 
 STEPS = ("mkdir", "link", "rename", "replace", "symlink", "unlink", "rmdir", "fsync", "chmod")
 KILLED = 9
@@ -80,11 +83,13 @@ def fresh(root: Path, kind: str) -> tuple[LabellingTool, list[QueuedVideo]]:
     ]
     if kind == "deeplabcut":
         return DeepLabCutProject(make_project(root / "out")), videos
+    if kind == "lightning_pose":
+        return LightningPoseProject(make_lightning_project(root / "out")), videos
     (root / "out").mkdir()
     if kind == "sleap":
         project = make_sleap_project(root / "out" / "labels.slp")
         return SleapProject(project, shown_frames=shown_frames), videos
-    return FrameFolder(root / "out"), videos
+    return IMAGE_TOOLS[kind](root / "out"), videos
 
 
 def faults_of(root: Path, configs: set[bytes]) -> list[str]:
@@ -94,6 +99,8 @@ def faults_of(root: Path, configs: set[bytes]) -> list[str]:
         hidden = any(part.startswith(".") for part in path.relative_to(root / "out").parts)
         if not hidden and path.suffix == ".png" and cv2.imread(str(path)) is None:
             faults.append(f"{path.name} is no image")
+        if path.name == LIST and not faultless_list(path):
+            faults.append(f"{LIST} is {path.read_text()!r}")
         if path.name == "config.yaml" and path.read_bytes() not in configs:
             faults.append(f"config.yaml is {yaml.safe_load(path.read_bytes())}")
         if not hidden and path.suffix == ".slp":
@@ -101,6 +108,12 @@ def faults_of(root: Path, configs: set[bytes]) -> list[str]:
         if not hidden and path.name.startswith("queue-") and not (path / "queue.json").exists():
             faults.append(f"{path.name} is not whole")
     return faults
+
+
+def faultless_list(file: Path) -> bool:
+    """Whether every line of a list of frames names an image that is there."""
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    return bool(entries) and all((file.parent / e["frame_path"]).exists() for e in entries)
 
 
 def killed_at_every_step(root: Path, kind: str) -> dict[str, Any]:

@@ -55,6 +55,22 @@ def make_project(root: Path, config: str = CONFIG) -> Path:
     return root / "config.yaml"
 
 
+def make_lightning_project(root: Path) -> Path:
+    """A Lightning Pose project with a labelled frame, another to be labelled, and a bare one."""
+    (root / "labeled-data" / "old").mkdir(parents=True)
+    (root / "project.yaml").write_text("view_names: []\nkeypoint_names: [nose, tail]\n")
+    for index in (3, 7, 9):
+        image = np.full((48, 64, 3), index, np.uint8)
+        cv2.imwrite(str(root / "labeled-data" / "old" / f"img{index:08}.png"), image)
+    (root / "CollectedData.csv").write_text(
+        "scorer,Ana,Ana,Ana,Ana\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\n"
+        "labeled-data/old/img00000003.png,1.5,2.25,,\n"
+    )
+    line = '{"frame_path":"labeled-data/old/img00000007.png","predictions":null}\n'
+    (root / "CollectedData.unlabeled.jsonl").write_text(line)
+    return root
+
+
 def make_video(
     path: Path,
     frames: tuple[int, ...] = (0, 5, 41),

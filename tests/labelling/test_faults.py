@@ -15,7 +15,7 @@ import pytest
 
 from alwatch.errors import ExportError, VideoError
 from alwatch.labelling.deeplabcut import DeepLabCutProject
-from alwatch.labelling.folder import FrameFolder
+from alwatch.labelling.lightning_pose import LightningPoseProject
 from alwatch.labelling.sleap import SleapProject
 from alwatch.labelling.staging import put_in_place
 from alwatch.protocols import LabellingTool
@@ -30,11 +30,12 @@ from tests.labelling.helpers import (
     read_frames,
     snapshot,
 )
+from tests.labelling.image_tools import IMAGE_TOOLS
 
 if TYPE_CHECKING:
     from alwatch.records import ImageArray
 
-KINDS = ["deeplabcut", "folder", "sleap"]
+KINDS = ["deeplabcut", "lightning_pose", "sleap", *IMAGE_TOOLS]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -133,7 +134,7 @@ def test_a_decoder_that_gives_up_leaves_the_project_as_it_was(
 def test_what_a_dead_run_has_staged_is_cleared_away(tmp_path: Path, kind: str) -> None:
     tool, videos = fresh(tmp_path / "root", kind)
     where = tmp_path / "root" / "out"
-    stale = (where / "labeled-data" if kind == "deeplabcut" else where) / ".alwatch-staging-x1"
+    stale = (where if kind in IMAGE_TOOLS else where / "labeled-data") / ".alwatch-staging-x1"
     (stale / "cam").mkdir(parents=True)
     (stale / "cam" / "img000.png").write_bytes(b"half")
     tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
@@ -168,7 +169,9 @@ def test_a_file_system_without_hard_links_will_do(
     assert (tmp_path / "there").read_bytes() == b"a person's"
 
 
-@pytest.mark.parametrize("make", [DeepLabCutProject, FrameFolder, SleapProject])
+@pytest.mark.parametrize(
+    "make", [DeepLabCutProject, LightningPoseProject, SleapProject, *IMAGE_TOOLS.values()]
+)
 def test_a_project_that_is_not_there_is_not_made(
     tmp_path: Path, make: Callable[[Path], LabellingTool]
 ) -> None:
