@@ -11,8 +11,9 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,15 @@ def put_in_place(staged: Path, target: Path) -> bool:
             return False
         staged.rename(target)
     return True
+
+
+def put_over(staged: Path, target: Path) -> None:
+    """Give a staged file the name of another one, and its mode and group."""
+    with suppress(OSError):  # it may not be there; not every network drive has groups and modes
+        status = target.stat()
+        os.chown(staged, -1, status.st_gid)
+        staged.chmod(stat.S_IMODE(status.st_mode))
+    staged.replace(target)
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,7 +25,7 @@ from alwatch.video.process import DecodeLimits, open_video
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from alwatch.records import ImageArray, LabelledPoint
+    from alwatch.records import ImageArray, LabelledFrame, LabelledPoint
 
 _VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".wmv", ".m4v"}
 
@@ -234,6 +234,10 @@ def _sparse(project: Path, bodyparts: tuple[str, ...], size_px: tuple[int, int])
             raise SettingsError(str(error)) from None
         if not labels:
             continue
+        firsts: dict[int, LabelledFrame] = {}
+        for label in labels:  # of several people, the first by name
+            firsts.setdefault(label.frame, label)
+        labels = list(firsts.values())
         images = []
         scale = 1.0
         for label in labels:
