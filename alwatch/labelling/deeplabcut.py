@@ -94,7 +94,7 @@ class DeepLabCutProject:
         remedy = "Whatever is in the project is whole; put this right and export again."
         videos = [video for video in videos if video.frames]
         with explained(asked, remedy):
-            self._check()
+            self._check(asked)
             with only_run(self._root):
                 self._labeled.mkdir(exist_ok=True)
                 self._clear_stale()
@@ -146,7 +146,7 @@ class DeepLabCutProject:
         """
         asked = f"Withdrawing queue {queue.id} from {self._root}"
         with explained(asked, "Whatever is in the project is whole; try again."):
-            self._check()
+            self._check(asked)
             with only_run(self._root):
                 self._clear_stale()
                 found = self._withdrawals(queue, videos)
@@ -154,8 +154,8 @@ class DeepLabCutProject:
                     with staging_folder(self._labeled) as staging:
                         for withdrawal in found:
                             withdrawal.clear(staging)
-                            if withdrawal.empties:
-                                self._unlist(withdrawal)
+                        self._unlist([each for each in found if each.empties])
+                        for withdrawal in found:
                             withdrawal.forget(staging)
         return sum(len(withdrawal.images) for withdrawal in found)
 
@@ -175,19 +175,19 @@ class DeepLabCutProject:
     def _folders(self) -> ProjectFolders:
         return ProjectFolders(self._root, self._config.listed())
 
-    def _check(self) -> None:
+    def _check(self, asked: str) -> None:
         config = self._config.read()
         stated = self._root / str(config.get("project_path") or "")
         if (stated / "config.yaml").is_file() and not stated.samefile(self._root):
             raise ExportError(
                 f"The project_path of {self._config.path} is {stated}, which is another project. "
-                f"Set it to {self._root}, or export to the other one."
+                f"Set it to {self._root}, or name the other one."
             )
         for path in (self._config.path.resolve(), self._root, self._labeled, self._videos):
             if path.exists() and not os.access(path, os.W_OK):
                 raise ExportError(
-                    f"Exporting to {self._root} needs write permission for {path}, which the user "
-                    f"with id {os.geteuid()} has not. Grant it, or run as another user."
+                    f"{asked} needs write permission for {path}, which the user with id "
+                    f" {os.geteuid()} has not. Grant it, or run as another user."
                 )
 
     def _clear_stale(self) -> None:
@@ -290,12 +290,13 @@ class DeepLabCutProject:
                 crops[key] = crop_text(*max(sizes))
         return crops
 
-    def _unlist(self, withdrawal: Withdrawal) -> None:
-        """Undo what the export did in config.yaml and `videos` for a folder."""
-        self._config.remove(withdrawal.listed)
-        link = self._videos / withdrawal.link
-        if withdrawal.link and link.is_symlink() and str(link) not in self._config.listed():
-            link.unlink()
+    def _unlist(self, withdrawals: Sequence[Withdrawal]) -> None:
+        """Undo what the export did in config.yaml and `videos` for some folders."""
+        self._config.remove({k: crop for each in withdrawals for k, crop in each.listed.items()})
+        listed = self._config.listed()
+        for link in (self._videos / each.link for each in withdrawals if each.link):
+            if link.is_symlink() and str(link) not in listed:
+                link.unlink()
 
 
 def _whole(video: QueuedVideo) -> str:

@@ -126,10 +126,14 @@ class FrameFolder:
             The folder holds something else, or cannot be removed.
         """
         target = self._directory / _folder_name(queue)
-        if not target.exists():
+        if not self._directory.is_dir():
             return 0
         rows = _rows(videos)
-        with explained(f"Withdrawing queue {queue.id} from {self._directory}", "Try again."):
+        asked = f"Withdrawing queue {queue.id} from {self._directory}"
+        with explained(asked, "Try again."), only_run(self._directory):
+            clear_stale(self._directory)
+            if not target.exists():
+                return 0
             _check_same(target, rows)
             own = {row["image"] for row in rows} | {"frames.csv", "queue.json"}
             others = sorted(set(os.listdir(target)) - own)
@@ -138,7 +142,7 @@ class FrameFolder:
                     f"Queue {queue.id} was to be taken out of {target}, which by now also holds "
                     f"{', '.join(map(shown, others[:3]))}. Move that elsewhere, and withdraw again."
                 )
-            with only_run(self._directory), staging_folder(self._directory) as aside:
+            with staging_folder(self._directory) as aside:
                 target.rename(aside / target.name)
                 sync_folder(self._directory)
         return len(rows)

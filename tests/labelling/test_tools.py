@@ -27,6 +27,7 @@ from tests.labelling.helpers import (
     read_frames,
     read_png,
     snapshot,
+    with_poses,
 )
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def tool(tool_and_label: tuple[LabellingTool, Label]) -> LabellingTool:
 @pytest.fixture
 def videos(tmp_path: Path) -> list[QueuedVideo]:
     return [
-        make_video(tmp_path / "2025" / "cam.mp4", (41, 5)),
-        make_video(tmp_path / "2026" / "cam.mp4", (5, 77, 6), size=(32, 16)),
+        with_poses(make_video(tmp_path / "2025" / "cam.mp4", (41, 5))),
+        with_poses(make_video(tmp_path / "2026" / "cam.mp4", (5, 77, 6), size=(32, 16))),
     ]
 
 
@@ -123,6 +124,51 @@ def test_labels_come_back_under_the_names_that_the_export_gave(
     assert len(labels) == 3
     assert {found.project for found in labels} == {exported.project}
     assert all(found.source.is_file() for found in labels)
+
+
+def test_a_withdrawn_queue_leaves_the_project_as_it_was(
+    tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
+) -> None:
+    before = contents(tmp_path)
+    queue = make_queue(*videos)
+    tool.write_queue(queue, videos, read_frames, SKELETON)
+    assert tool.withdraw_queue(queue, videos) == 5
+    assert contents(tmp_path) == before
+    assert tool.withdraw_queue(queue, videos) == 0
+    assert contents(tmp_path) == before
+    assert tool.write_queue(queue, videos, read_frames, SKELETON).written == 5
+
+
+def test_withdrawing_a_queue_leaves_another_one_alone(
+    tool: LabellingTool, videos: list[QueuedVideo], tmp_path: Path
+) -> None:
+    one = make_queue(*videos, id=3)
+    more = [with_poses(make_video(videos[0].path, (6, 300)))]
+    two = make_queue(*more, id=4)
+    tool.write_queue(one, videos, read_frames, SKELETON)
+    before = snapshot(tmp_path)
+    tool.write_queue(two, more, read_frames, SKELETON)
+    with_both = contents(tmp_path)
+    assert tool.withdraw_queue(two, more) == 2
+    images_before = {name for name in before if name.endswith(".png")}
+    assert {name for name in snapshot(tmp_path) if name.endswith(".png")} == images_before
+    assert tool.write_queue(one, videos, no_frames, SKELETON).kept == 5
+    assert tool.write_queue(two, more, read_frames, SKELETON).written == 2
+    assert contents(tmp_path) == with_both
+
+
+def test_a_labelled_queue_is_not_withdrawn(
+    tool_and_label: tuple[LabellingTool, Label], videos: list[QueuedVideo], tmp_path: Path
+) -> None:
+    tool, label = tool_and_label
+    queue = make_queue(*videos)
+    exported = tool.write_queue(queue, videos, read_frames, SKELETON)
+    label(exported.project, exported.folders[1][0], [77])
+    before = contents(tmp_path)
+    with pytest.raises(ExportError) as caught:
+        tool.withdraw_queue(queue, videos)
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path) == before
 
 
 def test_a_frame_of_another_size_is_refused_and_nothing_is_written(
