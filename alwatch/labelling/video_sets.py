@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SECTION = "video_sets"
 _LONGEST_FLOW_KEY = 120
+_COMMA = re.compile(r"\s*, ?")
 _LINE_BREAK = re.compile(r"\r\n|\n|\r")
 
 
@@ -159,14 +160,16 @@ def _cut(text: str, keys: Collection[str], *, empty: bool) -> str:
     section, value = _section(text)
     if empty:
         start, end = section.end_mark.index, _last_index(value)
-        return text[:start] + ": {}" + text[end:]
+        return f"{text[:start]}: {{}}{text[start + len(text[start:end].rstrip()) :]}"
     entries = value.value
     for i in reversed(range(len(entries))):
         if entries[i][0].value not in keys:
             continue
         start = entries[i][0].start_mark.index
         if value.flow_style:
-            end = entries[i + 1][0].start_mark.index if i + 1 < len(entries) else start
+            end = entries[i][1].end_mark.index
+            comma = _COMMA.match(text, end)
+            end = comma.end() if comma else end
         else:
             start -= entries[i][0].start_mark.column
             end = _line_end(text, _last_index(entries[i][1]) - 1)[0]
