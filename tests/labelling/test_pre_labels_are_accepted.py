@@ -127,6 +127,32 @@ def test_two_animals_and_the_scenes_bodyparts_are_trained_on(
     }
 
 
+def test_a_withdrawn_queue_that_the_gui_has_saved_unlabelled_leaves_a_project_that_trains(
+    deeplabcut: ModuleType, tmp_path: Path
+) -> None:
+    config = make_project(tmp_path / "project")
+    first = with_poses(make_video(tmp_path / "cam.mp4", (0, 1, 2)))
+    folder = export(config, first)
+    video = with_poses(make_video(tmp_path / "cam.mp4", (5, 41)))
+    export(config, video, id=4)
+    table = correct(folder)
+    labels = folder / "CollectedData_Ana.h5"
+    table.loc[[row for row in table.index if row[-1] in ("img005.png", "img041.png")]] = NAN
+    table.to_hdf(labels, key=KEY, mode="w")
+    table.to_csv(labels.with_suffix(".csv"))
+    assert DeepLabCutProject(config).withdraw_queue(make_queue(video, id=4), [video]) == 0
+    deeplabcut.create_training_dataset(str(config), net_type="resnet_50", userfeedback=False)
+
+    (folder / "img005.png").unlink()  # why these images stay
+    (folder / "img041.png").unlink()
+    manipulation = deeplabcut.generate_training_dataset.trainingsetmanipulation
+    manipulation.read_image_shape_fast.cache_clear()
+    with pytest.raises(FileNotFoundError, match=r"img0..\.png"):
+        deeplabcut.create_training_dataset(
+            str(config), Shuffles=[2], net_type="resnet_50", userfeedback=False
+        )
+
+
 @pytest.mark.parametrize("first", ["alwatch", "DeepLabCut"])
 def test_outlier_frames_of_deeplabcut_and_a_queue_share_the_pre_labels(
     deeplabcut: ModuleType, tmp_path: Path, first: str
