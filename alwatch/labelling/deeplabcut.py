@@ -7,33 +7,24 @@ names are the stems of the paths in config.yaml's `video_sets`. DeepLabCut itsel
 from __future__ import annotations
 
 import os
-import re
-import stat
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alwatch.errors import ExportError
 from alwatch.labelling.collected_data import labelled_frames
-from alwatch.labelling.images import read_exactly, write_durably, write_png
-from alwatch.labelling.naming import index_digits
-from alwatch.labelling.project_folders import (
-    RECORD_NAME,
-    ProjectFolders,
-    image_sizes_px,
-    record_of,
-)
+from alwatch.labelling.labeled_folder import Placement, Plan, plan, visible
+from alwatch.labelling.machine_labels import Layout
+from alwatch.labelling.project_config import ProjectConfig, crop_text
+from alwatch.labelling.project_folders import ProjectFolders, image_sizes_px
 from alwatch.labelling.staging import (
     check_space,
     clear_stale,
     explained,
     only_run,
-    put_in_place,
     staging_folder,
     sync_folder,
 )
-from alwatch.labelling.video_sets import add_video_sets, parse_config
+from alwatch.labelling.withdrawal import Withdrawal, withdrawal_from
 from alwatch.records import Exported
 
 if TYPE_CHECKING:
@@ -41,24 +32,7 @@ if TYPE_CHECKING:
 
     from alwatch.records import LabelledFrame, Queue, QueuedVideo, ReadFrames, Skeleton
 
-_NEW_CONFIG = ".config.yaml.alwatch"
-
-
-_FRAME_NAME = re.compile(r"img(\d+)\.png")
 _SPARE_BYTES = 16_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Placement:
-    """Where one video's frames go; `names` are the images that are not there yet, by index."""
-
-    video: QueuedVideo
-    folder: Path
-    names: dict[int, str]
-
-    @property
-    def is_complete(self) -> bool:
-        return not self.names and (self.folder / RECORD_NAME).exists()
 
 
 class DeepLabCutProject:
@@ -71,8 +45,8 @@ class DeepLabCutProject:
     """
 
     def __init__(self, config_path: Path) -> None:
-        self._config = Path(os.path.abspath(config_path))
-        self._root = self._config.parent
+        self._config = ProjectConfig(config_path)
+        self._root = self._config.path.parent
         self._labeled = self._root / "labeled-data"
         self._videos = self._root / "videos"
 
@@ -85,10 +59,12 @@ class DeepLabCutProject:
     ) -> Exported:
         """Put the frames into `labeled-data` and list their videos in config.yaml.
 
-        Nothing that is there is changed, apart from new lines under `video_sets`. Every frame is
+        Nothing that is there is changed, apart from new lines under `video_sets` and points in
+        pre-labels, for frames that have none yet and that nobody has labelled. Every frame is
         written aside before the first one is put in place; a run that dies leaves a project that
         is valid and that the next run completes. A video that cannot be listed by its own path
-        gets a link in the project's `videos`.
+        gets a link in the project's `videos`. Images are whole frames, also of videos that the
+        config crops; a folder of cut images is not added to.
 
         DeepLabCut trains on every labelled folder as long as no listed video has labels (in a
         project made on another system, or with placeholder paths), and without a word on those
@@ -101,6 +77,8 @@ class DeepLabCutProject:
         videos : sequence of QueuedVideo
         read_frames : callable
             Asked only for the frames that the project does not hold yet, by increasing index.
+        skeleton : Skeleton
+            Of the poses; bodyparts that the project does not have are left out.
 
         Returns
         -------
@@ -116,25 +94,29 @@ class DeepLabCutProject:
         remedy = "Whatever is in the project is whole; put this right and export again."
         videos = [video for video in videos if video.frames]
         with explained(asked, remedy):
-            self._check()
+            self._check(asked)
             with only_run(self._root):
                 self._labeled.mkdir(exist_ok=True)
-                clear_stale(self._labeled)
-                self._config.resolve().with_name(_NEW_CONFIG).unlink(missing_ok=True)
-                placements = self._place(videos)
-                self._add_images(placements, read_frames)
-                self._list_videos(placements)
-        written = sum(len(placement.names) for placement in placements)
+                self._clear_stale()
+                plans = self._plans(queue, videos, skeleton)
+                self._add_images([each for each in plans if each.is_due], read_frames)
+                self._list_videos([each.placement for each in plans])
+        written = sum(len(each.placement.missing) for each in plans)
         return Exported(
             tool="deeplabcut",
             project=self._root,
             written=written,
             kept=sum(len({frame.frame for frame in video.frames}) for video in videos) - written,
-            folders=tuple((p.folder.name, p.video.content_hash) for p in placements),
+            folders=tuple(
+                (each.placement.folder.name, each.placement.video.content_hash) for each in plans
+            ),
         )
 
     def read_labels(self) -> list[LabelledFrame]:
-        """List every frame of the project that carries at least one label, with its points.
+        """List the frames of the project that carry a label, with points, once for each scorer.
+
+        DeepLabCut may cut images out as config.yaml crops their video, and its labels are then
+        in pixels of the cut image; points are given in pixels of the whole frame.
 
         Raises
         ------
@@ -142,14 +124,40 @@ class DeepLabCutProject:
             There is no project, or a label file cannot be read.
         """
         with explained(f"Reading the labels of {self._root}", "Make it readable and try again."):
-            self._read_config()
+            offsets_px = self._config.offsets()
             folders = sorted(self._labeled.iterdir()) if self._labeled.is_dir() else []
             return [
                 label
                 for folder in folders
                 if folder.is_dir() and not folder.name.startswith(".")
-                for label in labelled_frames(self._root, folder)
+                for label in labelled_frames(self._root, folder, offsets_px.get(folder.name))
             ]
+
+    def withdraw_queue(self, queue: Queue, videos: Sequence[QueuedVideo]) -> int:
+        """Take a queue's images, pre-labels, folders and entries out, if nobody touched them.
+
+        Images stay that were there before the export, that were changed, or that a scorer's
+        labels list, if only by an empty row: DeepLabCut opens the image of every row.
+
+        Raises
+        ------
+        ExportError
+            A frame of it is labelled, or the project cannot be written; nothing was changed.
+        """
+        asked = f"Withdrawing queue {queue.id} from {self._root}"
+        with explained(asked, "Whatever is in the project is whole; try again."):
+            self._check(asked)
+            with only_run(self._root):
+                self._clear_stale()
+                found = self._withdrawals(queue, videos)
+                if found:
+                    with staging_folder(self._labeled) as staging:
+                        for withdrawal in found:
+                            withdrawal.clear(staging)
+                        self._unlist([each for each in found if each.empties])
+                        for withdrawal in found:
+                            withdrawal.forget(staging)
+        return sum(len(withdrawal.images) for withdrawal in found)
 
     def folder_of(self, video: QueuedVideo) -> str:
         """Name the folder of `labeled-data` that holds this video's frames, or will.
@@ -164,156 +172,132 @@ class DeepLabCutProject:
 
     # --- before anything is written ------------------------------------------------------------
 
-    def _read_config(self) -> tuple[bytes, dict[str, Any]]:
-        if not self._config.is_file():
-            raise ExportError(
-                f"A DeepLabCut project is named by its config.yaml; {self._config} is "
-                f"{'a folder' if self._config.is_dir() else 'not there'}. Correct the path."
-            )
-        content = self._config.read_bytes()
-        try:
-            return content, parse_config(content)
-        except ValueError as error:
-            raise ExportError(
-                f"{self._config} is not the config.yaml of a DeepLabCut project: {error}. "
-                "Correct the path or the file."
-            ) from None
-
     def _folders(self) -> ProjectFolders:
-        return ProjectFolders(self._root, _listed(self._read_config()[1]))
+        return ProjectFolders(self._root, self._config.listed())
 
-    def _check(self) -> None:
-        config = self._read_config()[1]
+    def _check(self, asked: str) -> None:
+        config = self._config.read()
         stated = self._root / str(config.get("project_path") or "")
         if (stated / "config.yaml").is_file() and not stated.samefile(self._root):
             raise ExportError(
-                f"The project_path of {self._config} is {stated}, which is another project. Set "
-                f"it to {self._root}, or export to the other one."
+                f"The project_path of {self._config.path} is {stated}, which is another project. "
+                f"Set it to {self._root}, or name the other one."
             )
-        for path in (self._config.resolve(), self._root, self._labeled, self._videos):
+        for path in (self._config.path.resolve(), self._root, self._labeled, self._videos):
             if path.exists() and not os.access(path, os.W_OK):
                 raise ExportError(
-                    f"Exporting to {self._root} needs write permission for {path}, which the user "
-                    f"with id {os.geteuid()} has not. Grant it, or run as another user."
+                    f"{asked} needs write permission for {path}, which the user with id "
+                    f" {os.geteuid()} has not. Grant it, or run as another user."
                 )
 
-    def _place(self, videos: Sequence[QueuedVideo]) -> list[_Placement]:
+    def _clear_stale(self) -> None:
+        clear_stale(self._labeled)
+        self._config.clear_stale()
+
+    def _plans(self, queue: Queue, videos: Sequence[QueuedVideo], skeleton: Skeleton) -> list[Plan]:
         folders = self._folders()
-        placements = []
+        layout = Layout.of(self._config.read())
+        stems = self._stems()
+        plans = []
         for video in videos:
-            folder = self._labeled / folders.folder_of(video)
-            there = [found[1] for found in map(_FRAME_NAME.fullmatch, _names(folder)) if found]
-            digits = max(map(len, there), default=index_digits(video.n_frames))
-            missing = {frame.frame for frame in video.frames} - {int(index) for index in there}
-            names = {index: f"img{index:0{digits}}.png" for index in sorted(missing)}
-            placements.append(_Placement(video, folder, names))
-        return placements
+            placement = Placement.of(video, self._labeled / folders.folder_of(video))
+            key, link = self._key_for(placement)
+            is_new = placement.folder.name not in stems
+            plans.append(
+                plan(
+                    placement,
+                    queue,
+                    skeleton,
+                    layout,
+                    link=link.name if is_new and link and not os.path.lexists(link) else "",
+                    listed={key: _whole(video)} if is_new else {},
+                )
+            )
+        return plans
+
+    def _withdrawals(self, queue: Queue, videos: Sequence[QueuedVideo]) -> list[Withdrawal]:
+        folders = self._folders()
+        found = [
+            withdrawal_from(
+                [self._labeled / name for name in folders.known(video)],
+                queue,
+                {frame.frame for frame in video.frames},
+            )
+            for video in videos
+        ]
+        return [withdrawal for withdrawal in found if withdrawal is not None]
 
     # --- writing -------------------------------------------------------------------------------
 
-    def _add_images(
-        self,
-        placements: Sequence[_Placement],
-        read_frames: ReadFrames,
-    ) -> None:
-        placements = [placement for placement in placements if not placement.is_complete]
-        if not placements:
+    def _add_images(self, plans: Sequence[Plan], read_frames: ReadFrames) -> None:
+        if not plans:
             return
-        raw_bytes = sum(len(p.names) * p.video.width_px * p.video.height_px * 3 for p in placements)
+        raw_bytes = sum(
+            len(p.missing) * p.video.width_px * p.video.height_px * 3
+            for p in (each.placement for each in plans)
+        )
         check_space(self._labeled, raw_bytes + _SPARE_BYTES)
         with staging_folder(self._labeled) as staging:
-            for placement in placements:
-                _stage(placement, staging / placement.folder.name, read_frames)
-            for placement in placements:
-                placement.folder.mkdir(exist_ok=True)
-                for name in (RECORD_NAME, *placement.names.values()):
-                    put_in_place(staging / placement.folder.name / name, placement.folder / name)
-                sync_folder(placement.folder)
+            for each in plans:
+                each.stage(staging, read_frames)
+            for each in plans:
+                each.put(staging)
             sync_folder(self._labeled)
 
-    def _list_videos(self, placements: Sequence[_Placement]) -> None:
-        content, config = self._read_config()
-        stems = {Path(key).stem for key in _listed(config)}
+    def _list_videos(self, placements: Sequence[Placement]) -> None:
+        stems = self._stems()
         crops = {}
         for placement in placements:
             if placement.folder.name not in stems:
-                size = (placement.video.width_px, placement.video.height_px)
-                crops[self._key_for(placement)] = _crop(size)
-        crops |= self._unlisted_labels(config, stems, {p.folder.name for p in placements})
-        if crops:
-            self._replace_config(content, add_video_sets(content, crops))
+                key, link = self._key_for(placement)
+                crops[key] = _whole(placement.video)
+                if link and not os.path.lexists(link):
+                    self._videos.mkdir(exist_ok=True)
+                    link.symlink_to(os.path.abspath(placement.video.path))
+                    sync_folder(self._videos)
+        crops |= self._unlisted_labels(stems, {p.folder.name for p in placements})
+        self._config.add(crops)
 
-    def _key_for(self, placement: _Placement) -> str:
-        """A path whose stem is the folder's name, because DeepLabCut goes from one to the other."""
+    def _stems(self) -> set[str]:
+        """The folders of the listed videos, as DeepLabCut finds them on this system."""
+        return {Path(key).stem for key in self._config.listed()}
+
+    def _key_for(self, placement: Placement) -> tuple[str, Path | None]:
+        """A path whose stem is the folder's name, because DeepLabCut goes from one to the other.
+
+        It is the video's own, or that of a link, which is given too.
+        """
         path = Path(os.path.abspath(placement.video.path))
         if path.stem == placement.folder.name and str(path).isprintable():
-            return str(path)
+            return str(path), None
         link = self._videos / f"{placement.folder.name}{path.suffix or '.mp4'}"
-        if not os.path.lexists(link):
-            self._videos.mkdir(exist_ok=True)
-            link.symlink_to(path)
-            sync_folder(self._videos)
-        return str(link)
+        return str(link), link
 
-    def _unlisted_labels(
-        self, config: dict[str, Any], stems: set[str], placed: set[str]
-    ) -> dict[str, str]:
+    def _unlisted_labels(self, stems: set[str], placed: set[str]) -> dict[str, str]:
         """Entries for labelled folders that DeepLabCut uses now, and would not after this."""
-        labels = f"CollectedData_{config['scorer']}.h5"
+        labels = f"CollectedData_{self._config.read()['scorer']}.h5"
         labelled = {
-            name for name in _names(self._labeled) if (self._labeled / name / labels).exists()
+            name for name in visible(self._labeled) if (self._labeled / name / labels).exists()
         }
         if labelled & stems:
             return {}
-        videos = {Path(name).stem: name for name in _names(self._videos)}
+        videos = {Path(name).stem: name for name in visible(self._videos)}
         crops = {}
         for name in sorted(labelled - placed):
             sizes = image_sizes_px(self._labeled / name)
             if sizes:
-                crops[str(self._videos / videos.get(name, f"{name}.mp4"))] = _crop(max(sizes))
+                key = str(self._videos / videos.get(name, f"{name}.mp4"))
+                crops[key] = crop_text(*max(sizes))
         return crops
 
-    def _replace_config(self, content: bytes, grown: bytes) -> None:
-        config = self._config.resolve()
-        new = config.with_name(_NEW_CONFIG)
-        try:
-            write_durably(new, grown)
-            status = config.stat()
-            with suppress(OSError):  # not every network drive has groups and modes
-                os.chown(new, -1, status.st_gid)
-                new.chmod(stat.S_IMODE(status.st_mode))
-            if config.read_bytes() != content:
-                raise ExportError(
-                    f"{config} was edited during the export; the frames are in place, the list "
-                    "of videos is as it was edited. Export again to complete it."
-                )
-            new.replace(config)
-            sync_folder(config.parent)
-        finally:
-            new.unlink(missing_ok=True)
+    def _unlist(self, withdrawals: Sequence[Withdrawal]) -> None:
+        """Undo what the export did in config.yaml and `videos` for some folders."""
+        self._config.remove({k: crop for each in withdrawals for k, crop in each.listed.items()})
+        listed = self._config.listed()
+        for link in (self._videos / each.link for each in withdrawals if each.link):
+            if link.is_symlink() and str(link) not in listed:
+                link.unlink()
 
 
-def _stage(
-    placement: _Placement,
-    folder: Path,
-    read_frames: ReadFrames,
-) -> None:
-    """Write all files of one video that are missing to a folder of the staging folder."""
-    video, names = placement.video, placement.names
-    folder.mkdir(exist_ok=True)
-    write_durably(folder / RECORD_NAME, record_of(video))
-    for index, image in read_exactly(video, names, read_frames):
-        write_png(folder / names[index], image)
-
-
-def _listed(config: dict[str, Any]) -> list[str]:
-    return [str(key) for key in config["video_sets"] or {}]
-
-
-def _names(folder: Path) -> list[str]:
-    """Names in a folder that are not hidden; none if there is no such folder."""
-    return [name for name in os.listdir(folder) if name[0] != "."] if folder.is_dir() else []
-
-
-def _crop(size_px: tuple[int, int]) -> str:
-    return f"0, {size_px[0]}, 0, {size_px[1]}"
+def _whole(video: QueuedVideo) -> str:
+    return crop_text(video.width_px, video.height_px)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     Block = tuple[list[tuple[str, ...]], Any]
 
-_KEY = "/df_with_missing"
+_KEYS = ("df_with_missing", "keypoints")
+"""DeepLabCut's own key, and the one that its labelling GUI used from 2022 to 2026."""
 _NAMES = {"UNICODE", "STRING", "INT", "LONG"}
 _SHAPES = {"LIST", "APPEND", "STOP"}
 _MOST_BYTES = 2**30
@@ -47,7 +48,7 @@ def read_h5(file: Path) -> LabelTable:
     """
     # From memory, so that no lock is held while the GUI saves.
     with h5py.File(io.BytesIO(file.read_bytes()), "r") as h5:
-        group = h5[_KEY]
+        group = h5[next((key for key in _KEYS if key in h5), _KEYS[0])]
         arrays = [array for array in group.values() if isinstance(array, h5py.Dataset)]
         _check_size(sum(prod(array.shape) * array.dtype.itemsize for array in arrays))
         images, columns, blocks = _table(group) if "table" in group else _fixed(group)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COORDINATES = ("x", "y")
-_UNIQUE = "single"
+_LEVELS = ("scorer", "bodyparts", "coords")
+UNIQUE = "single"
+"""What DeepLabCut calls the individual that has the scene's bodyparts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +80,16 @@ class LabelTable:
         """Each bodypart's (individual, bodypart) and its columns of x and y."""
         columns: dict[tuple[str, str], dict[str, int]] = {}
         for i, column in enumerate(self.columns):
-            columns.setdefault(_point_names(column), {}).setdefault(column[-1], i)
+            columns.setdefault(point_names(column), {}).setdefault(column[-1], i)
         return [
             (names, at["x"], at["y"]) for names, at in columns.items() if {"x", "y"} <= at.keys()
         ]
 
 
-def _point_names(column: tuple[str, ...]) -> tuple[str, str]:
+def point_names(column: tuple[str, ...]) -> tuple[str, str]:
+    """(individual, bodypart) of a column; individual as in `LabelledPoint`."""
     _, *individual, bodypart, _ = column
-    return "" if individual in ([], [_UNIQUE]) else individual[0], bodypart
+    return "" if individual in ([], [UNIQUE]) else individual[0], bodypart
 
 
 def read_csv(file: Path) -> LabelTable:
@@ -119,6 +122,30 @@ def read_csv(file: Path) -> LabelTable:
     every_column = list(zip_longest(*header, fillvalue=""))
     columns = [every_column[i] for i in used]
     return LabelTable(images, columns, np.array(values).reshape(len(images), len(used)))
+
+
+def to_csv(table: LabelTable, folder: str) -> str:
+    """A table as pandas writes it to a `.csv`, rows named after images of `folder`."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    names = level_names(table.columns)
+    for name, level in zip(names, zip(*table.columns, strict=True), strict=True):
+        rows.writerow([name, "", "", *level])
+    for image, values in zip(table.images, table.values.tolist(), strict=True):
+        cells = ["" if math.isnan(value) else repr(value) for value in values]
+        rows.writerow([*row_path(folder, image), *cells])
+    return text.getvalue()
+
+
+def row_path(folder: str, image: str) -> tuple[str, str, str]:
+    """How DeepLabCut names a row: by the image's path in the project."""
+    return "labeled-data", folder, image
+
+
+def level_names(columns: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What the names of a column stand for, outermost first."""
+    individuals = ("individuals",) if len(columns[0]) == len(_LEVELS) + 1 else ()
+    return (_LEVELS[0], *individuals, *_LEVELS[1:])
 
 
 def _header(rows: Iterator[list[str]]) -> list[list[str]]:

@@ -7,11 +7,11 @@ folder is only used where it is known to be this video's, or nobody's.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from alwatch.errors import ExportError
+from alwatch.labelling.folder_record import RECORD_NAME, FolderRecord
 from alwatch.labelling.images import png_size_px
 from alwatch.labelling.naming import is_safe, own_names
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from alwatch.records import QueuedVideo
 
-RECORD_NAME = ".alwatch-video.json"
 _BLOCK_BYTES = 1 << 20
 _MOST_BLOCKS = 64
 
@@ -57,7 +56,7 @@ class ProjectFolders:
         ExportError
             If all these names are taken.
         """
-        known = [name for name, owner in self._owners.items() if owner == video.content_hash]
+        known = self.known(video)
         listed = [stem for key, stem in self._listed if self._is_this_video(key, video)]
         plain = [video.path.stem] if self._stem_is_free(video) else []
         own = own_names(video.path, video.content_hash)
@@ -70,6 +69,10 @@ class ProjectFolders:
             f"{video.path} needs a folder in {self._labeled}; {' and '.join(own)} hold images "
             f"that are not {video.width_px}x{video.height_px}. Move them elsewhere."
         )
+
+    def known(self, video: QueuedVideo) -> list[str]:
+        """The folders that an earlier export made for this video's content."""
+        return [name for name, owner in self._owners.items() if owner == video.content_hash]
 
     def _stem_is_free(self, video: QueuedVideo) -> bool:
         stem = video.path.stem
@@ -107,19 +110,12 @@ def image_sizes_px(folder: Path) -> set[tuple[int, int]]:
     return sizes
 
 
-def record_of(video: QueuedVideo) -> bytes:
-    """What is left in a video's folder, so that the video is known again under another name."""
-    content = {"content_hash": video.content_hash, "video": str(video.path)}
-    return (json.dumps(content, indent=1) + "\n").encode()
-
-
 def _read_records(labeled: Path) -> dict[str, str]:
     owners = {}
-    for record in sorted(labeled.glob(f"*/{RECORD_NAME}")):
-        try:
-            owners[record.parent.name] = str(json.loads(record.read_bytes())["content_hash"])
-        except (ValueError, TypeError, KeyError):
-            continue
+    for file in sorted(labeled.glob(f"*/{RECORD_NAME}")):
+        record = FolderRecord.read(file.parent)
+        if record is not None:
+            owners[file.parent.name] = record.content_hash
     return owners
 
 

@@ -112,6 +112,13 @@ def keep_rights(new: Path, old: Path) -> None:
         new.chmod(stat.S_IMODE(status.st_mode))
 
 
+def put_over(staged: Path, target: Path) -> None:
+    """Give a staged file the name of another one, which may be there, with its group and rights."""
+    with suppress(FileNotFoundError):
+        keep_rights(staged, target)
+    staged.replace(target)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

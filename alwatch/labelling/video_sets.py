@@ -17,10 +17,11 @@ import yaml
 from alwatch.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _SECTION = "video_sets"
 _LONGEST_FLOW_KEY = 120
+_COMMA = re.compile(r"\s*, ?")
 _LINE_BREAK = re.compile(r"\r\n|\n|\r")
 
 
@@ -84,9 +85,7 @@ def add_video_sets(content: bytes, crops: Mapping[str, str]) -> bytes:
 
 
 def _insert(text: str, entries: dict[str, dict[str, str]], *, empty: bool) -> str:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    assert isinstance(root, yaml.MappingNode)  # parse_config has seen to it
-    key, value = next((k, v) for k, v in root.value if k.value == _SECTION)
+    key, value = _section(text)
     newline = _line_end(text, key.end_mark.index)[1] or "\n"
     if empty:
         text = text[: value.start_mark.index].rstrip(" ") + text[value.end_mark.index :]
@@ -128,3 +127,58 @@ def _in_flow_style(entries: dict[str, dict[str, str]]) -> str:
         mark = "? " if len(key) > _LONGEST_FLOW_KEY else ""
         parts.append(f"{mark}{json.dumps(key, ensure_ascii=False)}: {json.dumps(value)}, ")
     return "".join(parts)
+
+
+def remove_video_sets(content: bytes, keys: Collection[str]) -> bytes:
+    """Take videos off the `video_sets` of a config.yaml, every other byte left alone.
+
+    Parameters
+    ----------
+    content : bytes
+    keys : collection of str
+        Video paths; those that are not listed do not matter.
+
+    Returns
+    -------
+    bytes
+        The content as it was where the entries cannot be cut out without changing anything else.
+    """
+    config = parse_config(content)
+    listed = config[_SECTION] or {}
+    kept = {key: entry for key, entry in listed.items() if str(key) not in keys}
+    if len(kept) == len(listed):
+        return content
+    try:
+        less = _cut(content.decode(), keys, empty=not kept).encode()
+        exact = list(parse_config(less).items()) == list((config | {_SECTION: kept}).items())
+    except (UnicodeEncodeError, ValueError, yaml.YAMLError):
+        exact = False
+    return less if exact else content
+
+
+def _cut(text: str, keys: Collection[str], *, empty: bool) -> str:
+    section, value = _section(text)
+    if empty:
+        start, end = section.end_mark.index, _last_index(value)
+        return f"{text[:start]}: {{}}{text[start + len(text[start:end].rstrip()) :]}"
+    entries = value.value
+    for i in reversed(range(len(entries))):
+        if entries[i][0].value not in keys:
+            continue
+        start = entries[i][0].start_mark.index
+        if value.flow_style:
+            end = entries[i][1].end_mark.index
+            comma = _COMMA.match(text, end)
+            end = comma.end() if comma else end
+        else:
+            start -= entries[i][0].start_mark.column
+            end = _line_end(text, _last_index(entries[i][1]) - 1)[0]
+        text = text[:start] + text[end:]
+    return text
+
+
+def _section(text: str) -> tuple[yaml.Node, Any]:
+    """The nodes of `video_sets` and of its value."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)  # parse_config has seen to it
+    return next((k, v) for k, v in root.value if k.value == _SECTION)

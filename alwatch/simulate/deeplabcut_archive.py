@@ -24,7 +24,7 @@ from alwatch.video.process import DecodeLimits, open_video
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from alwatch.records import ImageArray, LabelledPoint
+    from alwatch.records import ImageArray, LabelledFrame, LabelledPoint
 
 _VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".mpg", ".wmv", ".m4v"}
 
@@ -131,11 +131,14 @@ def _sparse(
             labels = labelled_frames(project, folder)
         except ExportError as error:
             raise SettingsError(str(error)) from None
+        firsts: dict[int, LabelledFrame] = {}
+        for label in labels:  # of several people, the first by name
+            firsts.setdefault(label.frame, label)
         frames = [
             FittedFrame.of(
                 label.frame, _image(folder, label.frame), _points(label.points, bodyparts), size_px
             )
-            for label in labels
+            for label in firsts.values()
         ]
         if frames:
             yield stacked(folder.name, frames)

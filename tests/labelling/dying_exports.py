@@ -37,6 +37,7 @@ from tests.labelling.helpers import (
     make_video,
     read_frames,
     shown_frames,
+    with_poses,
 )
 from tests.labelling.image_tools import IMAGE_TOOLS
 
@@ -67,6 +68,11 @@ def export_and_die(step: int, tool: LabellingTool, videos: list[QueuedVideo]) ->
     tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)
 
 
+def withdraw_and_die(step: int, tool: LabellingTool, videos: list[QueuedVideo]) -> None:
+    kill_at(step)
+    tool.withdraw_queue(make_queue(*videos), videos)
+
+
 def in_child(body: Callable[[], None]) -> int:
     child = os.fork()
     if child == 0:
@@ -78,11 +84,13 @@ def in_child(body: Callable[[], None]) -> int:
 def fresh(root: Path, kind: str) -> tuple[LabellingTool, list[QueuedVideo]]:
     shutil.rmtree(root, ignore_errors=True)
     videos = [
-        make_video(root / "2025" / "cam.mp4", (0, 5)),
-        make_video(root / "2026" / "cam.mp4", (7,), size=(32, 16)),
+        with_poses(make_video(root / "2025" / "cam.mp4", (0, 5))),
+        with_poses(make_video(root / "2026" / "cam.mp4", (7,), size=(32, 16))),
     ]
     if kind == "deeplabcut":
-        return DeepLabCutProject(make_project(root / "out")), videos
+        config = make_project(root / "out")
+        old = with_poses(make_video(root / "out" / "videos" / "old.avi", (3, 9)))
+        return DeepLabCutProject(config), [*videos, old]
     if kind == "lightning_pose":
         return LightningPoseProject(make_lightning_project(root / "out")), videos
     (root / "out").mkdir()
@@ -138,6 +146,30 @@ def killed_at_every_step(root: Path, kind: str) -> dict[str, Any]:
     return {"steps": -1, "faults": faults}
 
 
+def withdrawals_killed_at_every_step(root: Path, kind: str) -> dict[str, Any]:
+    tool, videos = fresh(root, kind)
+    before = contents(root)
+    queue = make_queue(*videos)
+    tool.write_queue(queue, videos, read_frames, SKELETON)
+    configs = {path.read_bytes() for path in root.rglob("config.yaml")}
+    tool.withdraw_queue(queue, videos)
+    configs |= {path.read_bytes() for path in root.rglob("config.yaml")}
+    faults = [] if contents(root) == before else ["a withdrawal does not undo the export"]
+    for step in range(1000):
+        tool, videos = fresh(root, kind)
+        tool.write_queue(queue, videos, read_frames, SKELETON)
+        code = in_child(partial(withdraw_and_die, step, tool, videos))
+        faults += [f"step {step}: {fault}" for fault in faults_of(root, configs)]
+        tool.withdraw_queue(queue, videos)
+        if contents(root) != before:
+            faults.append(f"step {step}: not completed by the next run")
+        if code == 0:
+            return {"steps": step, "faults": faults}
+        if code != KILLED:
+            faults.append(f"step {step}: exit code {code}")
+    return {"steps": -1, "faults": faults}
+
+
 def refused(root: Path, kind: str, prepare: Callable[[], None]) -> dict[str, Any]:
     """Export after `prepare`; what was said, and whether anything is not as before."""
     tool, videos = fresh(root, kind)
@@ -169,6 +201,8 @@ def main(kind: str) -> None:
     root = Path(tempfile.mkdtemp()) / "root"
     root.parent.chmod(0o755)
     seen = {"killed": killed_at_every_step(root, kind)}
+    if kind != "sleap":
+        seen["withdrawn"] = withdrawals_killed_at_every_step(root, kind)
     seen["cut off"] = refused_in_child(root, kind, limit_files)
     seen["read-only"] = refused_in_child(root, kind, lambda: drop_rights(root))
     print(json.dumps(seen))

@@ -59,11 +59,12 @@ def test_a_point_needs_both_coordinates_and_a_label_just_one(tmp_path: Path) -> 
         LabelledFrame(
             *(Path("/p"), tmp_path.name, 3, file),
             (LabelledPoint("", "tail", 1.0, 2.0), LabelledPoint("", "nose", 3.0, 4.0)),
+            "Ana",
         ),
         LabelledFrame(
-            *(Path("/p"), tmp_path.name, 7, file), (LabelledPoint("", "nose", 0.1, -4.0),)
+            *(Path("/p"), tmp_path.name, 7, file), (LabelledPoint("", "nose", 0.1, -4.0),), "Ana"
         ),
-        LabelledFrame(Path("/p"), tmp_path.name, 10, file, ()),
+        LabelledFrame(Path("/p"), tmp_path.name, 10, file, (), "Ana"),
     ]
 
 
@@ -192,14 +193,17 @@ def test_points_are_those_of_the_newer_file_where_the_two_differ(
     assert [p for label in labelled_frames(tmp_path, tmp_path) for p in label.points] == points
 
 
-def test_points_of_a_frame_that_two_people_labelled_are_those_of_the_first(
-    tmp_path: Path,
-) -> None:
-    table({"img001.png": [1.0] * 4}).to_csv(tmp_path / "CollectedData_Ana.csv")
-    table({"img001.png": [2.0] * 4}).to_csv(tmp_path / "CollectedData_Bob.csv")
-    (label,) = labelled_frames(tmp_path, tmp_path)
-    assert label.source.name == "CollectedData_Ana.csv"
-    assert {point.x_px for point in label.points} == {1.0}
+def test_a_frame_that_two_people_labelled_is_there_for_each_of_them(tmp_path: Path) -> None:
+    rows = {"img002.png": [1.0] * 4, "img001.png": [1.0] * 4}
+    table(rows).to_csv(tmp_path / "CollectedData_Ana.csv")
+    table({"img01.png": [2.0] * 4}).to_hdf(tmp_path / "CollectedData_B.o.b.h5", key=KEY, mode="w")
+    labels = labelled_frames(tmp_path, tmp_path)
+    assert [(x.frame, x.labeller, x.source.name) for x in labels] == [
+        (1, "Ana", "CollectedData_Ana.csv"),
+        (1, "B.o.b", "CollectedData_B.o.b.h5"),
+        (2, "Ana", "CollectedData_Ana.csv"),
+    ]
+    assert [{point.x_px for point in label.points} for label in labels] == [{1.0}, {2.0}, {1.0}]
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40, 130, -3])
@@ -251,14 +255,6 @@ def test_what_the_gui_is_about_to_save_and_what_a_machine_labelled_do_not_count(
         table(ROWS).to_hdf(tmp_path / name, key=KEY, mode="w")
     (tmp_path / "CollectedData_Ana.xlsx").write_bytes(b"")
     assert sources(tmp_path) == {}
-
-
-def test_labels_of_several_people_are_put_together(tmp_path: Path) -> None:
-    table({"img001.png": [1.0] * 4}).to_csv(tmp_path / "CollectedData_Ana.csv")
-    table({"img001.png": [1.0] * 4, "img2.png": [1.0] * 4}).to_csv(
-        tmp_path / "CollectedData_B.o.b.csv"
-    )
-    assert sorted(sources(tmp_path)) == [1, 2]
 
 
 def test_rows_without_a_single_one_are_not_labelled(tmp_path: Path) -> None:

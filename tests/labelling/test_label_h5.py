@@ -95,6 +95,11 @@ def test_names_that_an_old_python_pickled_are_read(tmp_path: Path) -> None:
     assert read_h5(file).columns == SINGLE.to_list()
 
 
+def test_labels_under_the_key_that_the_gui_used_for_years_are_read(tmp_path: Path) -> None:
+    table(ROWS).to_hdf(tmp_path / "CollectedData_Ana.h5", key="keypoints", mode="w")
+    assert [label.frame for label in labelled_frames(tmp_path, tmp_path)] == [3, 10]
+
+
 def test_a_row_without_an_images_name_is_not_taken_for_another_image(tmp_path: Path) -> None:
     frame = table(ROWS)
     frame.index = pd.MultiIndex.from_tuples(

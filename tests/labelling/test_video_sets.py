@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alwatch.errors import ExportError
-from alwatch.labelling.video_sets import add_video_sets, parse_config
+from alwatch.labelling.video_sets import add_video_sets, parse_config, remove_video_sets
 
 BEFORE = "# mine\nTask: reach\nscorer: Ana\n"
 AFTER = "\n# the parts\nbodyparts:   [nose,\n  tail]\nTrainingFraction:\n- 0.95\n"
@@ -70,6 +70,38 @@ def test_videos_are_added_and_nothing_else_changes(style: str, line_end: str) ->
         assert grown.count("\n") == grown.count("\r\n")
     if old["video_sets"] and "flow" not in style:
         assert without_new_lines(grown, line_end) == text
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("style", STYLES)
+def test_videos_that_were_added_are_taken_off_again(style: str, line_end: str) -> None:
+    text = (BEFORE + STYLES[style] + AFTER).replace("\n", line_end).encode()
+    grown = add_video_sets(text, NEW)
+    less = remove_video_sets(grown, NEW)
+    old = yaml.safe_load(text)
+    assert yaml.safe_load(less) == old | {"video_sets": old["video_sets"] or {}}
+    if old["video_sets"]:
+        assert less == text
+    one, other = NEW
+    assert remove_video_sets(remove_video_sets(grown, [one]), [other]) == less
+    assert remove_video_sets(text, NEW) == text
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_any_video_can_be_taken_off_and_the_others_stay(style: str) -> None:
+    text = (BEFORE + STYLES[style] + AFTER).encode()
+    old = yaml.safe_load(text)
+    for key in old["video_sets"] or {}:
+        rest = {k: v for k, v in old["video_sets"].items() if k != key}
+        less = remove_video_sets(text, [key])
+        assert yaml.safe_load(less) == old | {"video_sets": rest}
+        assert less.startswith(BEFORE.encode())
+        assert less.endswith(AFTER.encode())
+
+
+def test_an_entry_that_cannot_be_cut_out_safely_stays() -> None:
+    text = BEFORE + "video_sets:\n  /a.mp4: &a {crop: '0, 1'}\n  /b.mp4: *a\n"
+    assert remove_video_sets(text.encode(), ["/a.mp4"]) == text.encode()
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -8,6 +8,7 @@ import pytest
 
 from alwatch.errors import SettingsError
 from alwatch.simulate.archive import LabelledArchive, read_archive, read_bodyparts
+from tests.labelling.helpers import make_project
 from tests.pose_models.projects import copy_openfield
 from tests.simulate.archives import draw_project, walk
 from tests.simulate.sleap_projects import Animal, part_of, pictures, write_project
@@ -45,6 +46,21 @@ def test_a_labelled_project_is_read_without_such_tables(data_dir: Path, tmp_path
     image = cv2.imread(str(next((config.parent / "labeled-data/m4s1").glob("*.png"))))
     assert archive.scale[0] == pytest.approx(96 / image.shape[0])
     assert np.isfinite(archive.points_px).mean() > 0.9
+
+
+def test_a_frame_that_two_people_labelled_is_there_once_as_the_first_has_it(
+    tmp_path: Path,
+) -> None:
+    config = make_project(tmp_path / "project")
+    folder = config.parent / "labeled-data" / "old"
+    for scorer, x in (("Bob", 9), ("Ana", 5)):
+        header = "scorer,,,s,s\nbodyparts,,,nose,nose\ncoords,,,x,y\n"
+        rows = f"labeled-data,old,img003.png,{x},2\n"
+        rows += "labeled-data,old,img007.png,8,2\n" if scorer == "Bob" else ""
+        (folder / f"CollectedData_{scorer}.csv").write_text(header + rows)
+    archive = read_archive([config], size_px=(48, 64))
+    assert archive.frame.tolist() == [3, 7]
+    assert archive.points_px[:, 0, 0].tolist() == [5, 8]
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
