@@ -11,13 +11,14 @@ import csv
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from alwatch.errors import ExportError, shown
+from alwatch.labelling.folder_record import FRAME_NAME, RECORD_NAME, FolderRecord, digest
 from alwatch.labelling.images import read_exactly, write_durably, write_png
 from alwatch.labelling.label_table import LabelTable, read_csv
 from alwatch.labelling.lightning_pose_list import (
@@ -29,22 +30,16 @@ from alwatch.labelling.lightning_pose_list import (
 )
 from alwatch.labelling.naming import frame_index
 from alwatch.labelling.prelabels import drawn_points
-from alwatch.labelling.project_folders import RECORD_NAME, ProjectFolders, record_of
+from alwatch.labelling.project_folders import ProjectFolders
 from alwatch.labelling.staging import (
     check_space,
     clear_stale,
     explained,
     only_run,
     put_in_place,
+    put_over,
     staging_folder,
     sync_folder,
-)
-from alwatch.labelling.written_images import (
-    IMAGES_RECORD,
-    digest_of,
-    forget_images,
-    write_images_record,
-    written_images,
 )
 from alwatch.records import Exported, LabelledFrame
 
@@ -54,7 +49,6 @@ if TYPE_CHECKING:
     from alwatch.records import Queue, QueuedVideo, ReadFrames, Skeleton
 
 _LABELS, _PROJECT = "CollectedData.csv", "project.yaml"
-_FRAME_NAME = re.compile(r"img(\d+)\.png")
 _SPARE_BYTES = 16_000_000
 
 
@@ -185,8 +179,8 @@ class LightningPoseProject:
                 going = [image for placement in placements for image in _written(placement)]
                 table = self._table()
                 used = {_key(image) for image in table.images} if table else set()
-                for path, digest in going:
-                    if digest_of(path) != digest or _key(str(path)) in used:
+                for path, written in going:
+                    if digest(path) != written or _key(str(path)) in used:
                         raise ExportError(
                             f"{asked}; {shown(path)} is labelled or was changed, so it stays. "
                             "Move it elsewhere, and withdraw again."
@@ -196,7 +190,7 @@ class LightningPoseProject:
                 for path, _ in going:
                     path.unlink()
                 for placement in placements:
-                    forget_images(placement.folder)
+                    _forget_images(placement.folder)
         return len(going)
 
     # --- before anything is written ------------------------------------------------------------
@@ -240,7 +234,7 @@ class LightningPoseProject:
         for video in videos:
             target = self._labeled / folders.folder_of(video)
             held = os.listdir(target) if target.is_dir() else []
-            known = {int(found[1]): found[0] for found in map(_FRAME_NAME.fullmatch, held) if found}
+            known = {int(found[1]): found[0] for found in map(FRAME_NAME.fullmatch, held) if found}
             queued = sorted({frame.frame for frame in video.frames})
             names = {index: known.get(index, f"img{index:08}.png") for index in queued}
             missing = frozenset(set(queued) - set(known))
@@ -294,8 +288,7 @@ class LightningPoseProject:
             for placement in placements:
                 staged, folder = staging / placement.folder.name, placement.folder
                 folder.mkdir(exist_ok=True)
-                put_in_place(staged / RECORD_NAME, folder / RECORD_NAME)
-                (staged / IMAGES_RECORD).replace(folder / IMAGES_RECORD)
+                put_over(staged / RECORD_NAME, folder / RECORD_NAME)
                 for index in sorted(placement.missing):
                     name = placement.names[index]
                     put_in_place(staged / name, folder / name)
@@ -312,21 +305,40 @@ def _key(image: str) -> tuple[str, int | None]:
 def _stage(placement: _Placement, staged: Path, read_frames: ReadFrames) -> None:
     """Write all files of one video that are missing to a folder of the staging folder."""
     staged.mkdir()
-    write_durably(staged / RECORD_NAME, record_of(placement.video))
-    digests = written_images(placement.folder)
-    for index, image in read_exactly(placement.video, placement.missing, read_frames):
+    video = placement.video
+    record = FolderRecord.read(placement.folder)
+    record = record or FolderRecord(video.content_hash, str(video.path))
+    images = dict(record.images)
+    for index, image in read_exactly(video, placement.missing, read_frames):
         name = placement.names[index]
         write_png(staged / name, image)
-        digests[name] = digest_of(staged / name)
-    write_images_record(staged, digests)
+        images[name] = digest(staged / name)
+    write_durably(staged / RECORD_NAME, replace(record, images=images).to_bytes())
 
 
 def _written(placement: _Placement) -> Iterator[tuple[Path, str]]:
     """The queue's images that an export has written, with what it wrote."""
-    digests = written_images(placement.folder)
+    record = FolderRecord.read(placement.folder)
+    written = record.images if record else {}
     for name in placement.names.values():
-        if name in digests and (placement.folder / name).exists():
-            yield placement.folder / name, digests[name]
+        if name in written and (placement.folder / name).exists():
+            yield placement.folder / name, written[name]
+
+
+def _forget_images(folder: Path) -> None:
+    """Drop the images that are gone from a folder's record; an empty folder goes with them."""
+    record = FolderRecord.read(folder)
+    there = set(os.listdir(folder)) if record else set()
+    gone = set(record.images) - there if record else set()
+    if record is None or not gone:
+        return
+    with staging_folder(folder.parent) as staging:
+        if there == {RECORD_NAME}:
+            folder.rename(staging / folder.name)
+            return
+        images = {name: written for name, written in record.images.items() if name not in gone}
+        write_durably(staging / RECORD_NAME, replace(record, images=images).to_bytes())
+        put_over(staging / RECORD_NAME, folder / RECORD_NAME)
 
 
 def _predictions(

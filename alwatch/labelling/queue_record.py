@@ -7,8 +7,8 @@ from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from alwatch.errors import ExportError, shown
+from alwatch.labelling.folder_record import digest
 from alwatch.labelling.prelabels import drawn_points
-from alwatch.labelling.written_images import digest_of
 from alwatch.records import LabelledPoint
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def record_of_queue(
             image.name: [astuple(point) for point in drawn_points(image.pose, skeleton)]
             for image in images
         },
-        "files": {path.name: digest_of(path) for path in sorted(folder.iterdir())},
+        "files": {path.name: digest(path) for path in sorted(folder.iterdir())},
     }
     return (json.dumps(content, indent=1) + "\n").encode()
 
@@ -96,7 +96,7 @@ def check_untouched(target: Path, queue: Queue, images: Sequence[QueuedImage]) -
     others = [
         path.name
         for path in sorted(target.iterdir())
-        if path.name != RECORD and not (path.is_file() and files.get(path.name) == digest_of(path))
+        if path.name != RECORD and not (path.is_file() and files.get(path.name) == digest(path))
     ]
     if others:
         raise ExportError(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from alwatch.errors import ExportError
 from alwatch.labelling.deeplabcut import DeepLabCutProject
-from alwatch.labelling.project_folders import RECORD_NAME
+from alwatch.labelling.folder_record import RECORD_NAME
 from alwatch.records import QueuedVideo
 from tests.labelling.helpers import (
     SKELETON,

@@ -143,7 +143,8 @@ def test_a_decoder_that_gives_up_leaves_the_project_as_it_was(
 def test_what_a_dead_run_has_staged_is_cleared_away(tmp_path: Path, kind: str) -> None:
     tool, videos = fresh(tmp_path / "root", kind)
     where = tmp_path / "root" / "out"
-    stale = (where if kind in IMAGE_TOOLS else where / "labeled-data") / ".alwatch-staging-x1"
+    labeled = kind in ("deeplabcut", "lightning_pose")
+    stale = (where / "labeled-data" if labeled else where) / ".alwatch-staging-x1"
     (stale / "cam").mkdir(parents=True)
     (stale / "cam" / "img000.png").write_bytes(b"half")
     tool.write_queue(make_queue(*videos), videos, read_frames, SKELETON)

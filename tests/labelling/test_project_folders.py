@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from alwatch.errors import ExportError
-from alwatch.labelling.project_folders import RECORD_NAME, ProjectFolders, image_sizes_px
+from alwatch.labelling.folder_record import RECORD_NAME
+from alwatch.labelling.project_folders import ProjectFolders, image_sizes_px
 from tests.labelling.helpers import hash_of, make_project, make_video
 
 
