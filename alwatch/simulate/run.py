@@ -64,7 +64,6 @@ def run_plan(
     ----------
     plan : Plan
     folder : Path
-    open_video : callable
     jobs : int
         Processes, each on one core: the same number of threads gives the same figures.
     on_row : callable
@@ -78,17 +77,15 @@ def run_plan(
     trials_folder = folder / "trials"
     trials_folder.mkdir(parents=True, exist_ok=True)
     _check_conditions(plan, folder)
-    rows = [row for row in (_kept(trials_folder, *key) for key in _keys(plan)) if row]
     todo = [seed for seed in plan.seeds if any(_missing(plan, trials_folder, seed))]
     if todo:
         archive = read_archive(
             plan.projects, size_px=plan.conditions.size_px, predicted=plan.predicted
         )
         for row in _run_seeds(plan, archive, trials_folder, todo, jobs):
-            rows.append(row)
             on_row(row)
-    order = {key: n for n, key in enumerate(_keys(plan))}
-    return sorted(rows, key=lambda row: order[row["seed"], row["strategy"], row["asked"]])
+    # From the files, as what a run that was killed has still written since counts too.
+    return [row for row in (_kept(trials_folder, *key) for key in _keys(plan)) if row]
 
 
 def _run_seeds(

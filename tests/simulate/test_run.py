@@ -20,6 +20,7 @@ from alwatch.simulate.archive import LabelledArchive, read_archive
 from alwatch.simulate.command import read_plan, run_simulation
 from alwatch.simulate.conditions import ORACLE, Conditions, Contender
 from alwatch.simulate.report import summarise
+from alwatch.simulate.run import run_plan
 from alwatch.simulate.trial import Bench, n_labels, trials
 from alwatch.strategies.bandit import ARMS, Round, choose_arm
 from alwatch.strategies.pool import Limits
@@ -407,3 +408,20 @@ def test_shares_of_the_pool_are_compared_over_the_labels_that_they_were(
     (curve, _) = summary["curves"]
     assert curve["budgets"] == ["5%", "10%"]
     assert curve["labels"] == [4, 9]  # of three videos of 30 frames; 4.5 rounds to even
+
+
+def test_what_another_run_has_written_meanwhile_counts_too(config: Path, tmp_path: Path) -> None:
+    plan = read_plan(options(config, tmp_path, seeds=1))
+    run_plan(plan, tmp_path, jobs=1)
+    base = next((tmp_path / "trials").glob("base-*"))
+    kept = base.read_bytes()
+    base.unlink()
+
+    def another_writes(row: dict[str, Any]) -> None:
+        other = next((tmp_path / "trials").glob("stride-4-*"))
+        other.write_text(json.dumps(json.loads(other.read_text()) | {"trust": 0.125}))
+
+    rows = run_plan(plan, tmp_path, jobs=1, on_row=another_writes)
+    assert len(rows) == 6
+    assert base.read_bytes() == kept
+    assert [row["trust"] for row in rows if row["strategy"] == "stride"] == [0.125, 0.0]
