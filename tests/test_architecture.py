@@ -41,19 +41,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service": {"app", "errors", "records", "ingest", "watch"},
     "status": {"app", "store"},
     "check": {"app", "config", "errors", "watch", "strategies"},
+    "pages": {"app", "records", "scores", "web"},
     "sheet": {"app", "errors", "records", "scored", "scores", "pose_models", "web"},
     "progress": {"errors", "records", "service"},
     "demo": {
         "app", "config", "errors", "records", "store", "scores", "status", "web", "pose_models",
-        "sheet",
+        "sheet", "pages",
     },
     "simulate": {
         "errors", "records", "protocols", "strategies", "scores", "pose_models", "labelling",
         "embedders", "video",
     },
     "cli": {
-        "app", "service", "status", "check", "sheet", "progress", "demo", "config", "errors",
-        "records", "scored", "simulate",
+        "app", "service", "status", "check", "sheet", "pages", "progress", "demo", "config",
+        "errors", "records", "scored", "simulate", "web",
     },
 }  # fmt: skip
 

@@ -199,6 +199,34 @@ def test_a_queue_is_listed_shown_and_withdrawn(archive: Cli) -> None:
     assert "was withdrawn on" in archive.err
 
 
+def test_a_queue_is_drawn_as_a_page(archive: Cli) -> None:
+    queue = archive.json("queue", "s", "--budget", 4)
+    assert archive("queue", "show", 1, "--page", "queue.html") == 0
+    assert "Wrote queue.html." in archive.out
+    page = (archive.folder / "queue.html").read_text()
+    assert all(frame["reason"] in page for frame in queue["frames"])
+    assert "alwatch queue s --budget 4 --seed 0 --strategy herding" in page
+    assert archive("queue", "show", 1, "--page", "no/such/queue.html") == 2
+    assert "its folder is not there" in archive.err
+    Path(queue["frames"][0]["video"]).unlink()
+    assert archive("queue", "show", 1, "--page", "again.html") == 3
+    assert not (archive.folder / "again.html").exists()
+
+
+def test_a_page_leaves_out_the_videos_that_are_gone(archive: Cli) -> None:
+    queue = archive.json("queue", "s", "--budget", 4)
+    gone = Path(queue["frames"][0]["video"])
+    with Store(archive.folder / "state") as store:
+        video = store.videos.at(gone)
+        assert video is not None
+        file = store.videos.file_of(video.id)
+        assert file is not None
+        store.videos.mark_absent(file)
+    n_gone = sum(frame["video"] == str(gone) for frame in queue["frames"])
+    assert archive("queue", "show", 1, "--page", "queue.html") == 0
+    assert f"{n_gone} frames are not on it" in archive.err
+
+
 def test_labels_that_disagree_are_listed_and_the_answer_is_1(archive: Cli) -> None:
     assert archive("labels", "conflicts") == 0
     with Store(archive.folder / "state") as store:

@@ -11,9 +11,10 @@ import click
 
 from alwatch.cli.printing import QUEUE_COLUMNS, print_json, print_table
 from alwatch.cli.root import alwatch, app_of, json_option
-from alwatch.errors import shown
+from alwatch.errors import SettingsError, shown
 
 if TYPE_CHECKING:
+    from alwatch.app import App
     from alwatch.records import Exported, Queue
 
 
@@ -78,9 +79,15 @@ def queue_list(context: click.Context, as_json: bool) -> None:
 
 @queue.command("show")
 @_queue_argument
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="Also write the frames with their pictures, and a map of the archive, as one page.",
+)
 @json_option
 @click.pass_context
-def queue_show(context: click.Context, queue_id: int, as_json: bool) -> None:
+def queue_show(context: click.Context, queue_id: int, page: Path | None, as_json: bool) -> None:
     """Show the frames of QUEUE, why each was chosen, and what has become of it."""
     app = app_of(context)
     made = app.get_queue(queue_id)
@@ -88,6 +95,8 @@ def queue_show(context: click.Context, queue_id: int, as_json: bool) -> None:
         print_json(_queue_as_json(made))
     else:
         _print_queue(made)
+    if page is not None:
+        _write_page(app, made, page, err=as_json)
 
 
 @queue.command("withdraw")
@@ -211,6 +220,21 @@ def labels_sync(context: click.Context, as_json: bool) -> None:
     for problem in problems:
         click.echo(f"alwatch: {shown(problem)}", err=True)
     context.exit(3 if problems else 0)
+
+
+def _write_page(app: App, made: Queue, file: Path, *, err: bool) -> None:
+    from alwatch.pages import queue_page
+    from alwatch.web.queue_page import write_queue_page
+
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"--page is {shown(file)}; its folder is not there. Make it first.")
+    command = f"alwatch queue {made.season} --budget {made.budget} --seed {made.seed}"
+    page = queue_page(app, made, command=f"{command} --strategy {made.strategy}")
+    write_queue_page(file, page)
+    click.echo(f"Wrote {shown(file)}.", err=err)
+    if len(page.frames) < len(made.frames):
+        gone = len(made.frames) - len(page.frames)
+        click.echo(f"{gone} frames are not on it: their videos are not there.", err=True)
 
 
 def _queue_as_json(made: Queue) -> dict[str, Any]:

@@ -9,25 +9,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 
-from alwatch.app import SOFTWARE, App
+from alwatch.app import App
 from alwatch.config import load_settings
 from alwatch.demo.draw import DrawnVideo, draw_archive
 from alwatch.errors import AlwatchError, SettingsError
+from alwatch.pages import queue_page
 from alwatch.pose_models.unet import export_unet, train_unet
-from alwatch.records import Queue, QueuedVideo
-from alwatch.scores.projection import neighbour_map
 from alwatch.sheet import draw_score_sheet
-from alwatch.web.queue_page import PageFrame, PagePoint, QueuePage, write_queue_page
+from alwatch.web.queue_page import write_queue_page
 
 PATIENCE_S = 120.0
 FIRST_BUDGET, BUDGET = 8, 12
-MAP_FRAMES = 1000
 SHEET_FRAMES = 4
 TRAINING_STRIDE = 5
 TRAINING_STEPS = 120
@@ -138,70 +135,6 @@ def train_model(videos: Sequence[DrawnVideo], folder: Path) -> Path:
     return export_unet(
         network, folder / "mouse.yaml", bodyparts=videos[0].bodyparts, input_size_px=MODEL_SIZE_PX
     )
-
-
-def queue_page(
-    app: App, queue: Queue, *, command: str, score_sheet: bytes | None = None
-) -> QueuePage:
-    """Gather what the page of a queue shows: its frames, and a map of the archive.
-
-    The map holds all frames that the page shows and at most `MAP_FRAMES` of the others.
-    """
-    identity = app.embedded_with()
-    with app.store.pools.one_view():
-        frames = app.store.pools.season_frames(identity)
-        videos = app.store.videos.by_id(np.unique(frames.video_ids).tolist())
-    keys = list(zip(frames.video_ids.tolist(), frames.frame_indices.tolist(), strict=True))
-    shown = {(frame.video_id, frame.frame) for frame in (*queue.frames, *queue.review)}
-    step = max(1, len(keys) // MAP_FRAMES)
-    rows = [row for row, key in enumerate(keys) if row % step == 0 or key in shown]
-    plane = neighbour_map(frames.vectors[rows], np.random.default_rng(0))
-    points = {
-        keys[row]: PagePoint(
-            season=videos[keys[row][0]].season or "",
-            video=videos[keys[row][0]].path.name,
-            frame=keys[row][1],
-            x=float(x),
-            y=float(y),
-        )
-        for row, (x, y) in zip(rows, plane, strict=True)
-    }
-    times_s = dict(zip(keys, frames.times_s.tolist(), strict=True))
-
-    def page_frames(of: Queue) -> list[PageFrame]:
-        return [
-            PageFrame(
-                point=points[frame.video_id, frame.frame],
-                rank=frame.rank,
-                time_s=times_s[frame.video_id, frame.frame],
-                score=frame.score,
-                reason=frame.reason,
-                thumbnail=image,
-            )
-            for video in app.store.queues.by_video(of)
-            for frame, image in zip(video.frames, _images(app, video), strict=True)
-        ]
-
-    return QueuePage(
-        season=queue.season,
-        frames=page_frames(queue),
-        review=page_frames(replace(queue, frames=queue.review)),
-        points=list(points.values()),
-        n_videos=len(videos),
-        n_frames=len(keys),
-        strategy=queue.strategy,
-        seed=queue.seed,
-        embedder=f"{identity.name} ({identity.weights[:12]})",
-        software=SOFTWARE,
-        command=command,
-        score_sheet=score_sheet,
-    )
-
-
-def _images(app: App, video: QueuedVideo) -> Iterator[np.ndarray]:
-    with app.open_video()(video.path) as reader:
-        for frame in reader.read(np.array([frame.frame for frame in video.frames])):
-            yield frame.image
 
 
 def _prepare(folder: Path) -> None:
