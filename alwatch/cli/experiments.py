@@ -164,8 +164,8 @@ _PRESETS = "\n\n".join(
     default="pose",
     show_default=True,
     metavar="NAME",
-    help="By which frames are compared: the base model's backbone (pose), hog, alexnet, or a DINO "
-    "as embedding.model names it.",
+    help="By which frames are compared: the base model's backbone (pose), hog, alexnet, a DINO as "
+    "embedding.model names it, or the true poses (truth), which no lab has.",
 )
 @click.option(
     "--features-weights",

@@ -1,4 +1,4 @@
-"""By what the frames of an experiment are compared: the base model's backbone, or an embedder."""
+"""By what frames of an experiment are compared: the base model's backbone, an embedder, truth."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 POSE = "pose"
 """The backbone of the model that was trained on the start, at the whole frame and the bodyparts."""
 
-_NAMES = (POSE, "hog", "alexnet", *DINO_MODELS)
+TRUTH = "truth"
+"""Where people put the bodyparts, which only an experiment knows: what features could win."""
+
+_NAMES = (POSE, TRUTH, "hog", "alexnet", *DINO_MODELS)
 
 
 def embedder_for(features: str, weights: str | None, device: str) -> Embedder | None:
-    """Make the embedder that the frames are compared by; None for the base model's backbone.
+    """Make the embedder that the frames are compared by; None for `POSE` and `TRUTH`.
 
     Raises
     ------
@@ -34,7 +37,7 @@ def embedder_for(features: str, weights: str | None, device: str) -> Embedder | 
     """
     if features not in _NAMES:
         raise SettingsError(f"--features is {shown(features)}; it must be {', '.join(_NAMES)}.")
-    if weights is not None and features in (POSE, "hog"):
+    if weights is not None and features in (POSE, TRUTH, "hog"):
         raise SettingsError(
             f"--features-weights is {shown(weights)}, but {features} takes no weights; leave it "
             "out, or name a network with --features."
@@ -45,6 +48,15 @@ def embedder_for(features: str, weights: str | None, device: str) -> Embedder | 
     if features in DINO_MODELS:
         return DinoEmbedder(model=features, weights=file, device=device)
     return HogEmbedder() if features == "hog" else None
+
+
+def true_poses(points_px: FloatArray, size_px: tuple[int, int]) -> FloatArray:
+    """Vectors (n, 2 k) of the bodyparts' places (n, k, 2) from the middle of frames (h, w).
+
+    What is not labelled counts as lying there.
+    """
+    middle = np.array([size_px[1] - 1, size_px[0] - 1], np.float32) / 2
+    return np.nan_to_num(points_px - middle).reshape(len(points_px), -1).astype(np.float32)
 
 
 def embed(embedder: Embedder, images: ImageArray) -> FloatArray:

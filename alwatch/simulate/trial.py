@@ -15,7 +15,7 @@ from alwatch.scores.aggregation import frame_scores
 from alwatch.scores.aggregation import trust as measured_trust
 from alwatch.simulate.archive import LabelledArchive
 from alwatch.simulate.conditions import BASE, ORACLE, WHOLE_POOL, Conditions, Contender
-from alwatch.simulate.features import embed, embedder_for
+from alwatch.simulate.features import TRUTH, embed, embedder_for, true_poses
 from alwatch.simulate.measures import (
     ModelError,
     model_error,
@@ -151,21 +151,24 @@ class Bench:
             prediction = model.predict(archive.images[part], _BATCH)
             signals.append(signals_of(prediction))
             if self._vectors is None:
-                vectors.append(self._vectors_of(archive.images[part], prediction))
+                vectors.append(self._vectors_of(part, prediction))
         if self._vectors is None:
             self._vectors = np.concatenate(vectors)
-            base = archive.images[self.split.base]
-            self._base_vectors = self._vectors_of(base, model.predict(base, _BATCH))
+            base = self.split.base
+            prediction = model.predict(archive.images[base], _BATCH)
+            self._base_vectors = self._vectors_of(base, prediction)
         together = {name: np.concatenate([part[name] for part in signals]) for name in signals[0]}
         errors_px = self._errors_px(together["pose"][:, 0, :, :2], rows)
         known = np.isfinite(errors_px)
         means = np.where(known, errors_px, 0).sum(axis=1) / known.sum(axis=1).clip(1)
         return frame_scores(together), means
 
-    def _vectors_of(self, images: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.float32]:
+    def _vectors_of(self, rows: Rows, prediction: Prediction) -> NDArray[np.float32]:
         """Vectors of frames; those of the base model's backbone stay the same in every round."""
+        if self._conditions.features == TRUTH:
+            return true_poses(self._archive.points_in_images(rows), self._conditions.size_px)
         if self._embedder is not None:
-            return embed(self._embedder, images)
+            return embed(self._embedder, self._archive.images[rows])
         vectors = feature_vectors(prediction, self._conditions.size_px)
         assert vectors is not None
         return vectors

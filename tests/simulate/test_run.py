@@ -97,9 +97,10 @@ def test_what_has_been_run_is_not_run_again(config: Path, tmp_path: Path) -> Non
     assert {curve["strategy"] for curve in summary["curves"]} == {"stride", "minmax", "random"}
 
 
-def test_frames_may_be_compared_by_an_embedder(config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("features", ["hog", "truth"])
+def test_frames_may_be_compared_otherwise(config: Path, tmp_path: Path, features: str) -> None:
     rows, _ = run(
-        config, tmp_path, seeds=1, budgets=("4",), strategies="stride,herding", features="hog"
+        config, tmp_path, seeds=1, budgets=("4",), strategies="stride,herding", features=features
     )
     assert [row["labels"] for row in rows if row["strategy"] == "herding"] == [4]
 
