@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alwatch import __version__
 from alwatch.config import Export, Settings
-from alwatch.errors import ExportError, NothingToDoError, SettingsError
+from alwatch.errors import AlwatchError, NothingToDoError, SettingsError, StoreError
 from alwatch.records import EmbedderIdentity, SeenFile
 from alwatch.season_rules import SeasonRange, SeasonRule, named_group, season_of
 from alwatch.store import Store
@@ -693,6 +693,28 @@ class App:
         for export in self.settings.exports:
             yield export.to, self.export(queue, export.to, export.project)
 
+    def export_pending(self) -> Iterator[tuple[Queue, str, Exported | AlwatchError]]:
+        """Export what the settings name and could not be exported when a queue was made.
+
+        Queues that were withdrawn, or are labelled to their end, are left alone. What fails again
+        is given as its error, and does not keep the others from being tried.
+        """
+        for summary in self.store.queues.summaries():
+            is_done = summary.labelled + summary.skipped == summary.frames
+            if summary.withdrawn_at is not None or is_done:
+                continue
+            queue = self.store.queues.get(summary.id)
+            exported = set(self.store.queues.exports_of(queue))
+            for export in self.settings.exports:
+                if (export.to, export.project) in exported:
+                    continue
+                try:
+                    yield queue, export.to, self.export(queue, export.to, export.project)
+                except StoreError:
+                    raise
+                except AlwatchError as error:
+                    yield queue, export.to, error
+
     def sync_labels(self) -> list[LabelSync]:
         """Read the labels of every project that the settings name or a queue was exported to.
 
@@ -705,7 +727,9 @@ class App:
         for to, project in sorted(named | self.store.queues.exported_to()):
             try:
                 sync = self._sync_project(to, project)
-            except ExportError as error:
+            except StoreError:
+                raise
+            except AlwatchError as error:
                 sync = LabelSync(to, project, problem=str(error))
             syncs.append(sync)
         return syncs

@@ -22,6 +22,7 @@ from typing import IO, Any, Protocol, Self
 
 from alwatch.app import App
 from alwatch.errors import (
+    AlwatchError,
     NothingToDoError,
     SettingsError,
     StopRequestedError,
@@ -255,7 +256,7 @@ class Daemon:
         return True
 
     def _sync_labels(self) -> None:
-        """Read now and then which frames are labelled by now."""
+        """Read now and then which frames are labelled by now, and export what could not be."""
         if time.monotonic() < self._labels_due_s:
             return
         self._labels_due_s = time.monotonic() + self._app.settings.labels.scan_s
@@ -271,6 +272,12 @@ class Daemon:
                     sync.changed,
                     sync.gone,
                 )
+        for queue_, to, exported in self._app.export_pending():
+            self._alive()
+            if isinstance(exported, AlwatchError):
+                log.warning("queue %d not exported to %s: %s", queue_.id, to, exported)
+            else:
+                log.info("queue %d exported to %s: %s", queue_.id, to, shown(exported.project))
 
 
 def log_scoring(outcome: Outcome) -> None:

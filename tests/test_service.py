@@ -20,7 +20,7 @@ import pytest
 from alwatch.app import App
 from alwatch.config import load_settings
 from alwatch.embedders.hog import HogEmbedder
-from alwatch.errors import StoreError
+from alwatch.errors import ExportError, StoreError
 from alwatch.records import FileSignature, RootScan, SeenFile
 from alwatch.service import Backfill, Lock, Notifier, held_if_emptied
 from alwatch.store import Store
@@ -140,6 +140,24 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with daemon(settings):
         until(lambda: is_finished(watched_store(killed), 4), "recovering")
     assert content(watched_store(killed)) == content(watched_store(clean))
+
+
+def test_an_export_that_was_not_possible_is_made_up_for(tmp_path: Path) -> None:
+    more = "exports: [{to: folder, project: later/out}]\nlabels: {scan_s: 0.1}\n"
+    settings = write_settings(tmp_path, SETTINGS + more)
+    make_video(tmp_path / "archive" / "s" / "a.mp4")
+    app = App(load_settings(settings))
+    Backfill(app, Recorder()).run([])
+    done, out = app.make_queue("s", budget=2, seed=1), app.make_queue("s", budget=3)
+    app.withdraw_queue(done)
+    with pytest.raises(ExportError):
+        list(app.export_as_set(out))
+    with daemon(settings):
+        log = tmp_path / "daemon.log"
+        until(lambda: b"not exported to folder" in log.read_bytes(), "a first try")
+        (tmp_path / "later").mkdir()
+        until(lambda: app.store.queues.exports_of(out) != [], "the export")
+    assert len(list((tmp_path / "later" / "out").rglob("*.png"))) == 3
 
 
 def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
