@@ -62,9 +62,9 @@ RACES: dict[str, dict[str, Any]] = {
     "bees": {
         "session": "^(.*)_bee", "individual": r"_bee_(.*)$", "test_sessions": 4,
         "test_frames": 100,
-        "base_individuals": 3, "base_frames": 20, "size_px": 96, "steps": 400,
-        "width": 12, "more_steps": 200,
-        "reference": "0,5", "budgets": ("8", "16", "32"),
+        "base_individuals": 3, "base_frames": 20, "size_px": 64, "steps": 300,
+        "width": 12, "more_steps": 150,
+        "reference": "0,5", "budgets": ("8", "16"),
     },
 }  # fmt: skip
 
