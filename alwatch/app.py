@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alwatch import __version__
 from alwatch.config import Export, Settings
-from alwatch.errors import ExportError, NothingToDoError, SettingsError
+from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
 from alwatch.records import EmbedderIdentity, SeenFile
 from alwatch.season_rules import SeasonRange, SeasonRule, named_group, season_of
 from alwatch.store import Store
@@ -659,9 +659,22 @@ class App:
             ) from None
 
     def export(self, queue: Queue, to: str, project: Path) -> Exported:
-        """Put a queue into a project of a labelling tool."""
+        """Put a queue into a project of a labelling tool.
+
+        Raises
+        ------
+        SettingsError
+            The project lies in the archive.
+        """
         from alwatch.rounds import export_queue
 
+        place = Path(os.path.realpath(project))
+        for root in self.settings.archive:
+            if place.is_relative_to(os.path.realpath(root.path)):
+                raise SettingsError(
+                    f"The project is {shown(project)}; it must lie outside the archive folder "
+                    f"{shown(root.path)}, because nothing is ever written there."
+                )
         return export_queue(
             self.store,
             queue,
