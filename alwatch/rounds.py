@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
+from alwatch.errors import AlwatchError, ExportError, NothingToDoError, SettingsError, shown
 from alwatch.policy import next_arm
 from alwatch.protocols import LabellingTool, OpenVideo
 from alwatch.records import (
@@ -216,7 +216,15 @@ def export_queue(
         )
     videos = [_at_unchanged_file(store, video) for video in store.queues.by_video(queue)]
     skeleton, videos = _with_poses(store, videos, names)
-    exported = tool.write_queue(queue, videos, read_frames, skeleton)
+    was_noted = (to, project) in store.queues.exports_of(queue)
+    # Noted before: a withdrawal must also find what a run that dies has left there.
+    store.queues.add_export(queue, to, project, 0, (), now)
+    try:
+        exported = tool.write_queue(queue, videos, read_frames, skeleton)
+    except AlwatchError:
+        if not was_noted:
+            store.queues.forget_export(queue, to, project)
+        raise
     ids = {video.content_hash: video.frames[0].video_id for video in videos}
     folders = [(shown(folder), ids[content]) for folder, content in exported.folders]
     store.queues.add_export(queue, to, project, exported.written, folders, now)

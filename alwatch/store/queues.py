@@ -234,12 +234,21 @@ class Queues:
         with self._connection.write() as db:
             db.execute(
                 "INSERT INTO exports VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET exported_at = excluded.exported_at",
+                "ON CONFLICT DO UPDATE SET exported_at = excluded.exported_at, "
+                "written = written + excluded.written",
                 [queue.id, *key, to_text(now), written],
             )
             db.executemany(
                 "INSERT OR REPLACE INTO export_folders VALUES (?, ?, ?, ?)",
                 [(*key, folder, video_id) for folder, video_id in folders],
+            )
+
+    def forget_export(self, queue: Queue, tool: str, project: Path) -> None:
+        """Forget that a queue was to be put into a project."""
+        with self._connection.write() as db:
+            db.execute(
+                "DELETE FROM exports WHERE queue_id = ? AND tool = ? AND project = ?",
+                [queue.id, tool, to_blob(project)],
             )
 
     def exported_to(self) -> set[tuple[str, Path]]:
