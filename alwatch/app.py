@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from alwatch import __version__
 from alwatch.config import Export, Settings
-from alwatch.errors import AlwatchError, NothingToDoError, SettingsError, StoreError
+from alwatch.errors import (
+    AlwatchError,
+    NothingToDoError,
+    SettingsError,
+    StoreError,
+    shown,
+)
 from alwatch.records import EmbedderIdentity, SeenFile
 from alwatch.season_rules import SeasonRange, SeasonRule, named_group, season_of
 from alwatch.store import Store
@@ -659,9 +665,22 @@ class App:
             ) from None
 
     def export(self, queue: Queue, to: str, project: Path) -> Exported:
-        """Put a queue into a project of a labelling tool."""
+        """Put a queue into a project of a labelling tool.
+
+        Raises
+        ------
+        SettingsError
+            The project lies in the archive.
+        """
         from alwatch.rounds import export_queue
 
+        place = Path(os.path.realpath(project))
+        for root in self.settings.archive:
+            if place.is_relative_to(os.path.realpath(root.path)):
+                raise SettingsError(
+                    f"The project is {shown(project)}; it must lie outside the archive folder "
+                    f"{shown(root.path)}, because nothing is ever written there."
+                )
         return export_queue(
             self.store,
             queue,
@@ -704,7 +723,7 @@ class App:
             if summary.withdrawn_at is not None or is_done:
                 continue
             queue = self.store.queues.get(summary.id)
-            exported = set(self.store.queues.exports_of(queue))
+            exported = set(self.store.queues.exports_of(queue, ended=True))
             for export in self.settings.exports:
                 if (export.to, export.project) in exported:
                     continue

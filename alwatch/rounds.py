@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alwatch.errors import ExportError, NothingToDoError, SettingsError, shown
+from alwatch.errors import AlwatchError, ExportError, NothingToDoError, SettingsError, shown
 from alwatch.policy import next_arm
 from alwatch.protocols import LabellingTool, OpenVideo
 from alwatch.records import (
@@ -216,9 +216,15 @@ def export_queue(
         )
     videos = [_at_unchanged_file(store, video) for video in store.queues.by_video(queue)]
     skeleton, videos = _with_poses(store, videos, names)
-    exported = tool.write_queue(queue, videos, read_frames, skeleton)
+    # Noted before: a withdrawal must also find what a run that dies has left there.
+    store.queues.begin_export(queue, to, project)
+    try:
+        exported = tool.write_queue(queue, videos, read_frames, skeleton)
+    except AlwatchError:
+        store.queues.give_up_export(queue, to, project)
+        raise
     ids = {video.content_hash: video.frames[0].video_id for video in videos}
-    folders = [(folder, ids[content]) for folder, content in exported.folders]
+    folders = [(shown(folder), ids[content]) for folder, content in exported.folders]
     store.queues.add_export(queue, to, project, exported.written, folders, now)
     return exported
 
@@ -272,10 +278,20 @@ def sync_labels(
     Raises
     ------
     ExportError
-        The project cannot be read.
+        The project cannot be read, or is not there any more though labels were read from it.
     """
-    folders = store.videos.by_stem() | store.queues.export_folders(to, project)
-    labels = tool.read_labels()
+    stems = {shown(stem): video_id for stem, video_id in store.videos.by_stem().items()}
+    folders = stems | store.queues.export_folders(to, project)
+    labels = [
+        replace(label, folder=shown(label.folder), labeller=shown(label.labeller))
+        for label in tool.read_labels()
+    ]
+    n_known = 0 if labels or _is_there(project) else store.labels.count(to, project)
+    if n_known:
+        raise ExportError(
+            f"{n_known} labels were read from {shown(project)} before; it is not there now, or is "
+            "an empty folder, so they are kept. Mount its drive, or put it back."
+        )
     ours = {theirs: name for name, theirs in names.items()}
     known = [
         (folders[label.folder], _renamed(label, ours))
@@ -330,6 +346,11 @@ def withdraw_queue(
     removed = sum(tool.withdraw_queue(queue, videos) for tool in tools)
     store.queues.withdraw(queue, now)
     return removed
+
+
+def _is_there(project: Path) -> bool:
+    """Whether there is something where the project is, and no empty folder to mount a drive at."""
+    return any(project.iterdir()) if project.is_dir() else project.exists()
 
 
 def _renamed(label: LabelledFrame, names: Mapping[str, str]) -> LabelledFrame:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,8 +13,9 @@ import sleap_io
 from alwatch.app import App
 from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import ExportError, NothingToDoError, SettingsError
+from alwatch.labelling.deeplabcut import DeepLabCutProject
 from alwatch.service import Backfill
-from tests.labelling.helpers import copy_project
+from tests.labelling.helpers import copy_project, make_project
 from tests.test_service import Recorder
 from tests.videos import SETTINGS, make_app, make_video
 
@@ -291,3 +293,98 @@ def test_coverage_rises_as_frames_are_labelled(app: App) -> None:
     after = {s.counts.season: s.coverage for s in app.seasons()}
     assert max(after.values()) > 0
     assert all(0 <= share <= 1 for share in after.values())
+
+
+def label_by_hand(app: App, project: Path) -> Path:
+    """A queue in a folder, its first image labelled; returns the queue's folder."""
+    app.export(app.make_queue("spring", budget=3), "folder", project)
+    folder = next(project.glob("queue-*"))
+    image = min(folder.glob("*.png")).name
+    (folder / "labels.csv").write_text(f"image,bodypart,x,y\n{image},nose,5.0,6.0\n")
+    return folder
+
+
+@pytest.mark.parametrize("is_mounted_on", [False, True])
+def test_labels_of_a_project_that_is_away_are_kept_and_its_queue_is_not_withdrawn(
+    app: App, tmp_path: Path, is_mounted_on: bool
+) -> None:
+    project, away = tmp_path / "out", tmp_path / "away"
+    label_by_hand(app, project)
+    assert app.sync_labels()[0].new == 1
+    known = app.store.labels.points()
+    project.rename(away)
+    if is_mounted_on:
+        project.mkdir()
+    (sync,) = app.sync_labels()
+    assert "1 labels were read from" in str(sync.problem)
+    assert app.store.labels.points() == known
+    with pytest.raises(ExportError, match="Mount its drive"):
+        app.withdraw_queue(app.get_queue(1))
+    if is_mounted_on:
+        project.rmdir()
+    away.rename(project)
+    (sync,) = app.sync_labels()
+    assert (sync.labelled, sync.new, sync.gone) == (1, 0, 0)
+
+
+def test_what_a_killed_export_has_left_is_withdrawn_with_its_queue(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies when the images are in place and the store has not heard of it."""
+    config = make_project(tmp_path / "project")
+    queue = app.make_queue("spring", budget=2)
+    before = {path for path in (tmp_path / "project").rglob("*.png")}
+    with monkeypatch.context() as patch:
+        patch.setattr(DeepLabCutProject, "_list_videos", lambda self, placements: os._exit(9))
+        child = os.fork()
+        if child == 0:
+            App(app.settings).export(queue, "deeplabcut", config)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert len(list((tmp_path / "project").rglob("*.png"))) == len(before) + 2
+    assert app.withdraw_queue(queue) == 2
+    assert {path for path in (tmp_path / "project").rglob("*.png")} == before
+
+
+def test_an_export_that_is_refused_is_not_remembered(app: App, tmp_path: Path) -> None:
+    queue = app.make_queue("spring", budget=2)
+    with pytest.raises(ExportError):
+        app.export(queue, "deeplabcut", tmp_path / "no" / "config.yaml")
+    assert app.sync_labels() == []
+    assert app.withdraw_queue(queue) == 0
+
+
+def test_labels_that_a_person_removes_are_gone(app: App, tmp_path: Path) -> None:
+    folder = label_by_hand(app, tmp_path / "out")
+    app.sync_labels()
+    (folder / "labels.csv").unlink()
+    (sync,) = app.sync_labels()
+    assert (sync.gone, sync.problem) == (1, None)
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_nothing_is_exported_into_the_archive(app: App, tmp_path: Path, through_link: bool) -> None:
+    project = tmp_path / "archive" / "out"
+    if through_link:
+        (tmp_path / "link").symlink_to(tmp_path / "archive")
+        project = tmp_path / "link" / "out"
+    queue = app.make_queue("spring", budget=1)
+    with pytest.raises(SettingsError, match="must lie outside the archive folder"):
+        app.export(queue, "folder", project)
+    assert not (tmp_path / "archive" / "out").exists()
+
+
+def test_names_that_are_no_text_are_labellers_and_folders_like_others(tmp_path: Path) -> None:
+    name = os.fsdecode(b"Jos\xe9")
+    app = make_app(tmp_path)
+    video = make_video(tmp_path / "archive" / "s" / "a.mp4")
+    video.rename(video.with_name(f"{name}.mp4"))
+    Backfill(app, Recorder()).run([])
+    config = make_project(tmp_path / "project")
+    folder = config.parent / "labeled-data" / name
+    folder.mkdir()
+    header = "scorer,P,P\nbodyparts,nose,nose\ncoords,x,y\n"
+    (folder / f"CollectedData_{name}.csv").write_text(f"{header}img05.png,1.0,2.0\n")
+    app.export(app.make_queue("s", budget=1), "deeplabcut", config)
+    for new in (1, 0):
+        (sync,) = app.sync_labels()
+        assert (sync.labelled, sync.new, sync.unknown) == (1, new, 0)

@@ -20,7 +20,7 @@ import numpy as np
 
 from alwatch.errors import ExportError
 from alwatch.labelling.prelabels import Group, PreLabel, groups_of, is_touched, prelabels
-from alwatch.labelling.queue_folder import QueueFolder, file_name, image_key
+from alwatch.labelling.queue_folder import UNREADABLE_JSON, QueueFolder, file_name, image_key
 from alwatch.labelling.queue_record import QueuedImage, read_record
 from alwatch.records import LabelledFrame, LabelledPoint
 
@@ -139,7 +139,7 @@ def _annotations(file: Path) -> dict[str, list[_Annotation]]:
         for annotation in content.get("annotations", []):
             category = categories[annotation["category_id"]]
             found[names[annotation["image_id"]]].append(_read_annotation(annotation, category))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except UNREADABLE_JSON as error:
         raise ExportError(
             f"{file} must hold COCO keypoints, with images, categories and annotations; reading "
             f"it gave {error!r}. Write it again."

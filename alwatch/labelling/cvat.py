@@ -12,6 +12,8 @@ tag `checked`; it is empty if it then has no point. The tag `skipped` passes it 
 from __future__ import annotations
 
 import json
+import lzma
+import math
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -41,6 +43,7 @@ _UNREADABLE = (
     SyntaxError,
     RuntimeError,
     EOFError,
+    lzma.LZMAError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -177,6 +180,8 @@ def _points(image: ElementTree.Element) -> Iterator[LabelledPoint]:
         for point in skeleton.iter("points"):
             if point.get("outside", "0") != "1":
                 x, y = map(float, point.attrib["points"].split(","))
+                if not (math.isfinite(x) and math.isfinite(y)):
+                    raise ValueError(f"a point at {x}, {y}")
                 yield LabelledPoint(individual, point.attrib["label"], x - 0.5, y - 0.5)
 
 
@@ -198,7 +203,10 @@ def _from_zip(file: Path) -> bytes:
         member = archive.getinfo(_ANNOTATIONS)
         if member.file_size > _LARGEST_BYTES:
             raise ValueError(f"its {_ANNOTATIONS} has {member.file_size} bytes")
-        return archive.read(member)
+        try:
+            return archive.read(member)
+        except OSError as error:  # of bzip2 too, and it names no file
+            raise ValueError(str(error)) from error
 
 
 def _unreadable(file: Path, error: Exception) -> ExportError:

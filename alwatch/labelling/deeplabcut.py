@@ -125,7 +125,8 @@ class DeepLabCutProject:
         """
         with explained(f"Reading the labels of {self._root}", "Make it readable and try again."):
             offsets_px = self._config.offsets()
-            folders = sorted(self._labeled.iterdir()) if self._labeled.is_dir() else []
+            is_there = os.path.lexists(self._labeled)  # a link to a drive may lead nowhere
+            folders = sorted(self._labeled.iterdir()) if is_there else []
             return [
                 label
                 for folder in folders

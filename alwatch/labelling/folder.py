@@ -4,7 +4,7 @@ Beside the images lie `frames.csv`, one row per image, and `poses.csv`, one row 
 the model has found. Labels come back through a `labels.csv` that is put there: a column `image`,
 and columns that `frames.csv` has not; a frame is labelled if one of these holds a finite number.
 In a table with the columns `bodypart`, `x` and `y`, as `poses.csv` has them, the rows also say
-where the points are.
+where the points are; a frame whose points are just those of `poses.csv` is not labelled.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from alwatch.errors import ExportError
-from alwatch.labelling.prelabels import groups_of, prelabels
-from alwatch.labelling.queue_folder import QueueFolder, image_key
-from alwatch.labelling.queue_record import QueuedImage, frame_rows
+from alwatch.labelling.prelabels import groups_of, is_touched, prelabels
+from alwatch.labelling.queue_folder import QueueFolder, file_name, image_key
+from alwatch.labelling.queue_record import RECORD, QueuedImage, frame_rows, read_record
 from alwatch.records import LabelledFrame, LabelledPoint
 
 if TYPE_CHECKING:
@@ -47,9 +47,11 @@ class FrameFolder(QueueFolder):
         source = folder / "labels.csv"
         if not source.exists():
             return
+        drawn = read_record(folder).drawn if (folder / RECORD).exists() else {}
         for image, points in _labelled_images(source).items():
             key = image_key(image)
-            if key:
+            is_seen = not points or is_touched(points, drawn.get(file_name(image), ()))
+            if key and is_seen:
                 yield LabelledFrame(self._directory, *key, source, tuple(points))
 
 
@@ -81,7 +83,7 @@ def _labelled_images(source: Path) -> dict[str, list[LabelledPoint]]:
     """The images that have a finite number, with their points where the table gives any."""
     found: dict[str, list[LabelledPoint]] = {}
     try:
-        with source.open(newline="", encoding="utf-8") as lines:
+        with source.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines))
         labels = [name for name in (rows[0] if rows else ()) if name not in _COLUMNS]
         for row in rows:

@@ -13,14 +13,15 @@ what was submitted without a point says that nothing is there. Drafts and predic
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from xml.sax.saxutils import quoteattr
 
 from alwatch.errors import ExportError
 from alwatch.labelling.label_studio_server import LabelStudioServer
 from alwatch.labelling.prelabels import groups_of, prelabels
-from alwatch.labelling.queue_folder import QueueFolder, image_key
+from alwatch.labelling.queue_folder import UNREADABLE_JSON, QueueFolder, image_key
 from alwatch.labelling.queue_record import RECORD, QueuedImage
 from alwatch.records import LabelledFrame, LabelledPoint
 
@@ -98,13 +99,13 @@ class LabelStudioFolder(QueueFolder):
             try:
                 for task in map(_as_full, tasks):
                     yield from self._of_task(task, source, {})
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
+            except UNREADABLE_JSON as error:
                 raise _unreadable(source, error) from error
 
     def _of_task(
         self, task: dict[str, Any], source: Path, people: Mapping[int, str]
     ) -> Iterator[LabelledFrame]:
-        key = image_key(task["data"].get("alwatch") or task["data"]["image"])
+        key = image_key(task["data"].get("alwatch") or unquote(task["data"]["image"]))
         if key is None:
             return
         latest = sorted(task["annotations"], key=lambda a: str(a.get("updated_at")), reverse=True)
@@ -163,9 +164,15 @@ def _task(folder: Path, image: QueuedImage, skeleton: Skeleton) -> dict[str, Any
 
 
 def _as_full(task: dict[str, Any]) -> dict[str, Any]:
-    """A task of a JSON-MIN export, in which every annotation is one, as one of a JSON export."""
+    """A task of a JSON-MIN export, in which every annotation is one, as one of a JSON export.
+
+    A task without annotations is in it too if all tasks were exported, as one without a number.
+    """
     if "annotations" in task:
         return task
+    data = {"alwatch": task.get("alwatch"), "image": task["image"]}
+    if task.get("annotation_id") is None:
+        return {"data": data, "annotations": []}
     result = [
         {"type": "keypointlabels", "from_name": name, "value": value} | value
         for name, values in task.items()
@@ -178,10 +185,7 @@ def _as_full(task: dict[str, Any]) -> dict[str, Any]:
         "updated_at": task.get("updated_at"),
         "result": result,
     }
-    return {
-        "data": {"alwatch": task.get("alwatch"), "image": task["image"]},
-        "annotations": [annotation],
-    }
+    return {"data": data, "annotations": [annotation]}
 
 
 def _points(result: Iterable[dict[str, Any]]) -> Iterator[LabelledPoint]:
@@ -191,6 +195,8 @@ def _points(result: Iterable[dict[str, Any]]) -> Iterator[LabelledPoint]:
             x_px = float(value["x"]) / 100 * float(region["original_width"]) - 0.5
             y_px = float(value["y"]) / 100 * float(region["original_height"]) - 0.5
             individual = "" if name in _NAMELESS else name
+            if not (math.isfinite(x_px) and math.isfinite(y_px)):
+                raise ValueError(f"a point at {value['x']}, {value['y']} percent")
             yield LabelledPoint(individual, str(value["keypointlabels"][0]), x_px, y_px)
 
 

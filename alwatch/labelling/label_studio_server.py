@@ -104,7 +104,7 @@ class LabelStudioServer:
         """Turn an answer of another shape than documented into one line."""
         try:
             yield
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise ExportError(
                 f"{self._api.url} gives an answer that is not Label Studio's ({error!r}); see "
                 "whether it is its address, and of version 1.20 or newer."

@@ -12,8 +12,8 @@ _SAFE_NAME = re.compile(r"\w[\w .,+=@()-]*")
 _LONGEST_BYTES = 150
 _SHORTENED_CHARACTERS = 40
 _HASH_CHARACTERS = 8
-_TRAILING_NUMBER = re.compile(r"(\d+)\.\w+$")
-_IMG_NUMBER = re.compile(r"img(\d+)")
+_TRAILING_NUMBER = re.compile(r"(?<!\d)(\d{1,18})\.\w+$")
+_IMG_NUMBER = re.compile(r"img(\d{1,18})(?!\d)")
 
 
 def is_safe(name: str) -> bool:

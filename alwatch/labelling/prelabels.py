@@ -92,8 +92,17 @@ def drawn_points(pose: FloatArray | None, skeleton: Skeleton) -> tuple[LabelledP
 
 def is_touched(points: Iterable[LabelledPoint], drawn: Iterable[LabelledPoint]) -> bool:
     """Whether the points are others than those drawn, whatever the animals are called."""
-    one, other = (sorted((p.bodypart, p.x_px, p.y_px) for p in each) for each in (points, drawn))
-    if [p[0] for p in one] != [p[0] for p in other]:
-        return True
-    moved = np.array([p[1:] for p in one]) - np.array([p[1:] for p in other])
-    return bool((np.abs(moved) > _MOVED_PX).any())
+    one, other = list(points), list(drawn)
+
+    def is_among(point: LabelledPoint, those: list[LabelledPoint]) -> bool:
+        return any(
+            point.bodypart == that.bodypart
+            and abs(point.x_px - that.x_px) <= _MOVED_PX
+            and abs(point.y_px - that.y_px) <= _MOVED_PX
+            for that in those
+        )
+
+    return len(one) != len(other) or not (
+        all(is_among(point, other) for point in one)
+        and all(is_among(point, one) for point in other)
+    )

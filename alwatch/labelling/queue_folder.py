@@ -44,8 +44,18 @@ if TYPE_CHECKING:
         Skeleton,
     )
 
-_IMAGE_NAME = re.compile(r"(.+)_img(\d+)\.png")
+_IMAGE_NAME = re.compile(r"(.+)_img(\d{1,18})\.png")
+_QUEUE_NAME = re.compile(r"queue-\d{4,}")
 _SPARE_BYTES = 16_000_000
+UNREADABLE_JSON = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading JSON of any content may raise."""
 
 
 class QueueFolder(ABC):
@@ -123,7 +133,7 @@ class QueueFolder(ABC):
                 if is_new:
                     self._write(target, queue, videos, read_frames, skeleton)
                 else:
-                    check_same(target, images)
+                    check_same(target, self.tool, images)
                 self._send(target)
         return Exported(
             tool=self.tool,
@@ -144,7 +154,7 @@ class QueueFolder(ABC):
         self._existing()
         found: dict[tuple[str, int, str], LabelledFrame] = {}
         with explained(f"Reading the labels of {self._directory}", "Make it readable."):
-            for label in self._labels(sorted(self._directory.glob("queue-*"))):
+            for label in self._labels(self._queues()):
                 found.setdefault((label.folder, label.frame, label.labeller), label)
         return [found[key] for key in sorted(found)]
 
@@ -158,15 +168,19 @@ class QueueFolder(ABC):
         """
         target = self._folder(queue)
         if not self._directory.exists():
-            return 0
+            raise ExportError(
+                f"Queue {queue.id} was to be taken out of {self._directory}, which is not there. "
+                "Mount its drive, or make the folder if it was removed on purpose."
+            )
         images = _images(videos)
         asked = f"Withdrawing queue {queue.id} from {self._directory}"
         with explained(asked, "Try again."), only_run(self._directory):
             clear_stale(self._directory)
             if not target.exists():
                 return 0
-            check_untouched(target, queue, images)
+            check_untouched(target, self.tool, queue, images)
             self._take_back(queue, target)
+            check_untouched(target, self.tool, queue, images)  # a server takes its time
             with staging_folder(self._directory) as aside:
                 target.rename(aside / target.name)
                 sync_folder(self._directory)
@@ -175,6 +189,11 @@ class QueueFolder(ABC):
     def folder_of(self, video: QueuedVideo) -> str:
         """Name a video as its images are named: `<stem>-<start of the content hash>`."""
         return own_names(video.path, video.content_hash)[0]
+
+    def _queues(self) -> list[Path]:
+        """The folders that are named as an export names them."""
+        found = sorted(self._directory.glob("queue-*"))
+        return [path for path in found if _QUEUE_NAME.fullmatch(path.name) and path.is_dir()]
 
     def _folder(self, queue: Queue) -> Path:
         return self._directory / f"queue-{queue.id:04d}"
@@ -217,7 +236,8 @@ class QueueFolder(ABC):
                     write_png(folder / _image_name(video, index), image)
             for name, content in self._documents(target, images, skeleton).items():
                 write_durably(folder / name, content)
-            write_durably(folder / RECORD, record_of_queue(folder, queue, images, skeleton))
+            record = record_of_queue(folder, self.tool, queue, images, skeleton)
+            write_durably(folder / RECORD, record)
             sync_folder(folder)
             folder.rename(target)
             sync_folder(self._directory)

@@ -46,10 +46,11 @@ class FolderRecord:
 
 
 def record_of_queue(
-    folder: Path, queue: Queue, images: Sequence[QueuedImage], skeleton: Skeleton
+    folder: Path, tool: str, queue: Queue, images: Sequence[QueuedImage], skeleton: Skeleton
 ) -> bytes:
     """Everything known of a queue, with a digest of every file that lies in the folder."""
     content = {
+        "tool": tool,
         "queue": queue.id,
         "season": queue.season,
         "strategy": queue.strategy,
@@ -68,8 +69,10 @@ def record_of_queue(
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
-def check_same(target: Path, images: Sequence[QueuedImage]) -> dict[str, str]:
+def check_same(target: Path, tool: str, images: Sequence[QueuedImage]) -> dict[str, str]:
     """Accept a folder that holds these very frames; two states may both have a queue 1.
+
+    It must have been written for the same tool: another one would not find its documents.
 
     Returns the sha256 of every file that the export has written there.
     """
@@ -77,22 +80,22 @@ def check_same(target: Path, images: Sequence[QueuedImage]) -> dict[str, str]:
     try:
         record = json.loads((target / RECORD).read_bytes())
         files = dict(record.get("files", {}))
-        same = {(row["content_hash"], row["frame"]) for row in record["frames"]} == {
-            (image.video.content_hash, image.frame.frame) for image in images
-        }
+        same = record.get("tool", tool) == tool and {
+            (row["content_hash"], row["frame"]) for row in record["frames"]
+        } == {(image.video.content_hash, image.frame.frame) for image in images}
     except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError):
         same = False
     if not same:
         raise ExportError(
-            f"{target} is to hold {len(images)} frames of this queue; it is there and holds "
-            "something else. Move it elsewhere, or export to another folder."
+            f"{target} is to hold {len(images)} frames of this queue for {tool}; it is there and "
+            "holds something else. Move it elsewhere, or export to another folder."
         )
     return files
 
 
-def check_untouched(target: Path, queue: Queue, images: Sequence[QueuedImage]) -> None:
+def check_untouched(target: Path, tool: str, queue: Queue, images: Sequence[QueuedImage]) -> None:
     """Refuse a folder in which anything is new or changed since the export."""
-    files = check_same(target, images)
+    files = check_same(target, tool, images)
     others = [
         path.name
         for path in sorted(target.iterdir())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SECTION = "video_sets"
 _LONGEST_FLOW_KEY = 120
+_MOST_VALUES = 1_000_000
 _COMMA = re.compile(r"\s*, ?")
 _LINE_BREAK = re.compile(r"\r\n|\n|\r")
 
@@ -40,12 +41,24 @@ def parse_config(content: bytes) -> dict[str, Any]:
         raise ValueError(f"it is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
         raise ValueError("it holds no settings")
+    if _n_values(config, {}) > _MOST_VALUES:
+        raise ValueError(f"with its aliases written out it holds more than {_MOST_VALUES} values")
     missing = [key for key in ("Task", "scorer", _SECTION) if key not in config]
     if missing:
         raise ValueError(f"it has no {' and no '.join(missing)}")
     if not isinstance(config[_SECTION] or {}, dict):
         raise ValueError(f"{_SECTION} is {config[_SECTION]!r:.60}, not videos with their cropping")
     return config
+
+
+def _n_values(value: Any, known: dict[int, int]) -> int:
+    """How many values there are if aliases are written out: a few lines may stand for billions."""
+    if id(value) not in known:
+        known[id(value)] = _MOST_VALUES + 1  # until it is known: it may hold itself
+        parts = value.values() if isinstance(value, dict) else value
+        parts = parts if isinstance(value, dict | list) else ()
+        known[id(value)] = 1 + sum(_n_values(part, known) for part in parts)
+    return known[id(value)]
 
 
 def add_video_sets(content: bytes, crops: Mapping[str, str]) -> bytes:

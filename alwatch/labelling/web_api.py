@@ -35,6 +35,7 @@ class WebApi:
     def __init__(self, url: str, token_file: Path) -> None:
         self.url = url.rstrip("/")
         self._token_file = token_file
+        self._secrets: set[str] = set()
 
     def __enter__(self) -> Self:
         self._client = httpx.Client(timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
@@ -59,15 +60,25 @@ class WebApi:
                 f"The token for {self.url} is to be read from {self._token_file}: {reason}. "
                 "Put the token there, readable for this user."
             ) from None
-        if len(words) != 1:
+        if len(words) != 1 or not words[0].isprintable():
             raise ExportError(
                 f"{self._token_file} must hold the token for {self.url} and nothing else; it "
-                f"holds {len(words)} words. Correct it."
+                f"holds {len(words)} words, or signs that are no text. Correct it."
             )
+        self._secrets.add(words[0])
         return words[0]
 
     def authorise(self, authorization: str) -> None:
-        """Send this header from now on."""
+        """Send this header from now on.
+
+        Raises
+        ------
+        ValueError
+            It cannot be sent; httpx would show it in its message.
+        """
+        if not (authorization.isascii() and authorization.isprintable()):
+            raise ValueError("a token that is no plain text")
+        self._secrets.add(authorization.split()[-1])
         self._client.headers["Authorization"] = authorization
 
     def get(self, path: str, **params: str | int) -> Any:
@@ -114,7 +125,7 @@ class WebApi:
             raise ExportError(
                 f"{self.url} is unreachable ({reason}); it is tried again at the next scan."
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ExportError(
                 f"{self.url} gives an answer that is no JSON; see whether it is the address of "
                 "the labelling tool."
@@ -123,22 +134,29 @@ class WebApi:
     def _check(self, method: str, path: str, answer: httpx.Response) -> None:
         if answer.is_redirect:
             raise ExportError(
-                f"{self.url} sends on to {shown(answer.headers['location'])}, which is not "
+                f"{self.url} sends on to {self._hidden(answer.headers['location'])}, which is not "
                 "followed; set url to where the labelling tool is."
             )
+        detail = self._hidden(_detail(answer))
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise ExportError(
                 f"{self.url} does not accept the token in {self._token_file} "
-                f"({answer.status_code}: {_detail(answer)}); put another one there."
+                f"({answer.status_code}: {detail}); put another one there."
             )
         if answer.is_error:
             raise ExportError(
-                f"{self.url} answers {answer.status_code} to {method} {path}: {_detail(answer)}. "
+                f"{self.url} answers {answer.status_code} to {method} {path}: {detail}. "
                 "It is tried again at the next scan."
             )
+
+    def _hidden(self, text: str) -> str:
+        """The beginning of what a server says, without the tokens that it may repeat."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return shown(text[:_SHOWN_CHARACTERS])
 
 
 def _detail(answer: httpx.Response) -> str:
     """What the server says to a program, but not the page that it shows to a person."""
     is_json = "json" in answer.headers.get("content-type", "")
-    return shown(answer.text[:_SHOWN_CHARACTERS] if is_json else answer.reason_phrase)
+    return answer.text if is_json else answer.reason_phrase

@@ -106,6 +106,11 @@ class Labels:
             )
         return LabelChanges(len(new), len(changed), len(gone))
 
+    def count(self, tool: str, project: Path) -> int:
+        """How many labels are known of a project, one for each labeller of a frame."""
+        sql = f"SELECT COUNT(*) {_OF_PROJECT}"
+        return int(self._connection.value(sql, [tool, to_blob(project)]))
+
     def points(
         self, *, after: Snapshot | None = None
     ) -> dict[tuple[int, int], tuple[LabelledPoint, ...]]:

@@ -177,7 +177,8 @@ class Queues:
             )
             SELECT queues.*, COALESCE(frames, 0) AS frames, COALESCE(labelled, 0) AS labelled,
                 COALESCE(skipped, 0) AS skipped,
-                (SELECT json_group_array(tool) FROM exports WHERE queue_id = queues.id) AS tools
+                (SELECT json_group_array(tool) FROM exports WHERE queue_id = queues.id
+                    AND exported_at IS NOT NULL) AS tools
             FROM queues LEFT JOIN done ON queue_id = queues.id ORDER BY id
             """
         )
@@ -210,15 +211,33 @@ class Queues:
             db.execute("UPDATE queue_frames SET withdrawn = 1 WHERE queue_id = ?", [queue.id])
             db.execute("DELETE FROM exports WHERE queue_id = ?", [queue.id])
 
-    def exports_of(self, queue: Queue) -> list[tuple[str, Path]]:
-        """Every (tool, project) that this queue was exported to."""
+    def exports_of(self, queue: Queue, *, ended: bool = False) -> list[tuple[str, Path]]:
+        """Every (tool, project) that this queue was exported to; unless `ended`, begun ones too."""
         rows = self._connection.rows(
-            "SELECT tool, project FROM exports WHERE queue_id = ? ORDER BY tool, project",
-            [queue.id],
+            "SELECT tool, project FROM exports WHERE queue_id = ? AND (NOT ? OR exported_at "
+            "IS NOT NULL) ORDER BY tool, project",
+            [queue.id, ended],
         )
         return [(row["tool"], to_path(row["project"])) for row in rows]
 
     # --- exports -------------------------------------------------------------------------------
+
+    def begin_export(self, queue: Queue, tool: str, project: Path) -> None:
+        """Record that a queue is about to be put into a project: part of it may be there."""
+        with self._connection.write() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO exports VALUES (?, ?, ?, NULL, 0)",
+                [queue.id, tool, to_blob(project)],
+            )
+
+    def give_up_export(self, queue: Queue, tool: str, project: Path) -> None:
+        """Forget an export that has begun and has put nothing there; a former one is kept."""
+        with self._connection.write() as db:
+            db.execute(
+                "DELETE FROM exports WHERE queue_id = ? AND tool = ? AND project = ? "
+                "AND exported_at IS NULL",
+                [queue.id, tool, to_blob(project)],
+            )
 
     def add_export(
         self,
@@ -234,7 +253,8 @@ class Queues:
         with self._connection.write() as db:
             db.execute(
                 "INSERT INTO exports VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET exported_at = excluded.exported_at",
+                "ON CONFLICT DO UPDATE SET exported_at = excluded.exported_at, "
+                "written = written + excluded.written",
                 [queue.id, *key, to_text(now), written],
             )
             db.executemany(

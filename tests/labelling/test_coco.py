@@ -209,6 +209,9 @@ def test_images_of_other_queues_are_passed_over(tool: CocoFolder, tmp_path: Path
         b'{"images": [{"id": 1, "file_name": "a"}], "categories": [{"id": 1, "name": "a", '
         b'"keypoints": ["nose"]}], "annotations": [{"id": 1, "image_id": 1, "category_id": 1, '
         b'"keypoints": [1, 2]}]}',
+        b'{"images": [{"id": 1, "file_name": "a"}], "categories": [{"id": 1, "name": "a", '
+        b'"keypoints": ["nose"]}], "annotations": [{"id": 1, "image_id": 1, "category_id": 1, '
+        b'"keypoints": [1' + b"0" * 400 + b", 2, 2]}]}",
     ],
 )
 def test_a_document_that_cannot_be_read_is_reported(

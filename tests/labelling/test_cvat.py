@@ -208,3 +208,28 @@ def test_an_archive_without_annotations_is_reported(tool: CvatFolder, folder: Pa
         archive.writestr("default.xml", b"")
     with pytest.raises(ExportError, match=r"a\.zip must be an export of CVAT"):
         tool.read_labels()
+
+
+def test_a_damaged_archive_is_reported_however_it_is_packed(tool: CvatFolder, folder: Path) -> None:
+    for packing in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(folder / "a.zip", "w", packing) as archive:
+            archive.writestr("annotations.xml", b"<annotations/>" * 99)
+            start = archive.getinfo("annotations.xml").header_offset + 30 + len("annotations.xml")
+        content = bytearray((folder / "a.zip").read_bytes())
+        content[start : start + 12] = b"\xff" * 12
+        (folder / "a.zip").write_bytes(content)
+        with pytest.raises(ExportError, match=r"a\.zip"):
+            tool.read_labels()
+
+
+@pytest.mark.parametrize("place", ["nan,5.0", "5.0,inf"])
+def test_a_point_that_is_nowhere_is_reported(
+    tool: CvatFolder, folder: Path, tmp_path: Path, place: str
+) -> None:
+    name = tagged(tmp_path, 5, "checked")[0].split('"')[1]
+    (folder / "a.xml").write_text(
+        f'<annotations><image name="{name}"><skeleton label="individual1">'
+        f'<points label="nose" points="{place}"/></skeleton></image></annotations>'
+    )
+    with pytest.raises(ExportError, match=r"a\.xml must be an export of CVAT"):
+        tool.read_labels()

@@ -16,6 +16,7 @@ from tests.labelling.helpers import (
     no_frames,
     read_frames,
     snapshot,
+    with_poses,
 )
 
 
@@ -135,3 +136,27 @@ def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
     video = make_video(tmp_path / "cam.mp4")
     with pytest.raises(ExportError, match="out is not a folder"):
         FrameFolder(tmp_path / "out").write_queue(make_queue(video), [video], no_frames, SKELETON)
+
+
+def test_poses_that_come_back_as_they_were_are_no_labels(tmp_path: Path) -> None:
+    video = with_poses(make_video(tmp_path / "cam.mp4", (0, 5)))
+    tool = FrameFolder(tmp_path / "out")
+    tool.write_queue(make_queue(video), [video], read_frames, SKELETON)
+    folder = tmp_path / "out" / "queue-0003"
+    poses = (folder / "poses.csv").read_text()
+    (folder / "labels.csv").write_text(poses)
+    assert tool.read_labels() == []
+    (folder / "labels.csv").write_text(poses.replace(",5.5,7.0,", ",6.5,7.0,"))
+    (label,) = tool.read_labels()
+    assert (label.frame, [p.x_px for p in label.points]) == (5, [6.5, 20.0])
+
+
+def test_a_table_that_excel_has_saved_is_read(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "cam.mp4", (5,))
+    tool = FrameFolder(tmp_path / "out")
+    tool.write_queue(make_queue(video), [video], read_frames, SKELETON)
+    folder = tmp_path / "out" / "queue-0003"
+    image = next(folder.glob("*.png")).name
+    text = f"image,bodypart,x,y\r\n{image},nose,1,2\r\n"
+    (folder / "labels.csv").write_text(text, encoding="utf-8-sig")
+    assert [label.frame for label in tool.read_labels()] == [5]

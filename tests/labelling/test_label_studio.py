@@ -189,8 +189,42 @@ def test_the_short_export_is_read_too(
     assert (two.frame, two.state, two.labeller) == (7, "empty", "user 1")
 
 
+def test_a_task_without_an_annotation_in_the_short_export_is_not_empty(
+    tool: LabelStudioFolder, folder: Path, tmp_path: Path
+) -> None:
+    nobody = {"annotator": None, "annotation_id": None, "updated_at": None, "lead_time": None}
+    put(folder / "export.json", [{"image": "x", "alwatch": image(tmp_path, 5)} | nobody])
+    assert tool.read_labels() == []
+
+
+def test_an_image_is_known_by_an_address_of_local_storage(
+    tool: LabelStudioFolder, folder: Path, tmp_path: Path
+) -> None:
+    address = f"/data/local-files/?d=labels%2Fqueue-0003%2F{image(tmp_path, 5)}"
+    put(folder / "export.json", [{"data": {"image": address}, "annotations": [{"result": []}]}])
+    assert [(label.folder, label.frame) for label in tool.read_labels()] == [
+        (image(tmp_path, 5).split("_img")[0], 5)
+    ]
+
+
+POINT = (
+    b'[{"data": {"alwatch": "a-1_img5.png"}, "annotations": [{"result": [{"type": '
+    b'"keypointlabels", "from_name": "animal", "original_width": 64, "original_height": 48, '
+    b'"value": {"x": %s, "y": 1, "keypointlabels": ["nose"]}}]}]}]'
+)
+
+
 @pytest.mark.parametrize(
-    "content", [b"\xff", b"{}", b"[1]", b'[{"id": 1}]', b'[{"data": {}, "annotations": [{}]}]']
+    "content",
+    [
+        b"\xff",
+        b"{}",
+        b"[1]",
+        b'[{"id": 1}]',
+        b'[{"data": {}, "annotations": [{}]}]',
+        POINT % b"NaN",
+        POINT % (b"9" * 400),
+    ],
 )
 def test_an_export_that_cannot_be_read_is_reported(
     tool: LabelStudioFolder, folder: Path, content: bytes

@@ -32,6 +32,8 @@ def test_the_largest_index_of_a_thousand_frames_has_three_digits(
         ("m3_img0456.png", 456),
         ("frame12.jpg", 12),
         ("readme.png", None),
+        (f"img{'9' * 30}.png", None),
+        (f"a{'9' * 30}.png", None),
         ("", None),
     ],
 )

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from alwatch.labelling.prelabels import LIKELIHOOD_MIN, Group, PreLabel, groups_of, prelabels
-from alwatch.records import Skeleton
+from alwatch.labelling.prelabels import (
+    LIKELIHOOD_MIN,
+    Group,
+    PreLabel,
+    groups_of,
+    is_touched,
+    prelabels,
+)
+from alwatch.records import LabelledPoint, Skeleton
 from tests.labelling.image_tools import ANIMALS, DRAWN, POSE
 
 
@@ -37,3 +46,13 @@ def test_the_limit_itself_is_drawn() -> None:
 
 def test_a_frame_that_is_not_scored_has_none() -> None:
     assert prelabels(None, groups_of(ANIMALS)[0]) == []
+
+
+def test_animals_that_stand_above_each_other_are_not_moved_by_rounding() -> None:
+    drawn = [LabelledPoint("", "nose", 10.0004, 5.0), LabelledPoint("", "nose", 10.0001, 50.0)]
+    rounded = [replace(point, x_px=10.0) for point in drawn]
+    assert not is_touched(rounded, drawn)
+    assert is_touched([rounded[0], rounded[0]], drawn)
+    assert is_touched([rounded[0]], drawn)
+    assert is_touched([rounded[0], replace(rounded[1], y_px=50.2)], drawn)
+    assert is_touched([rounded[0], replace(rounded[1], bodypart="tail")], drawn)

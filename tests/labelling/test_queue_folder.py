@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from alwatch.errors import ExportError
+from alwatch.labelling.folder import FrameFolder
 from alwatch.labelling.queue_folder import QueueFolder, image_key
 from alwatch.labelling.queue_record import read_record
-from alwatch.records import Skeleton
+from alwatch.records import Queue, Skeleton
 from tests.labelling.helpers import make_queue, no_frames, read_frames, snapshot
 from tests.labelling.image_tools import ANIMALS, DRAWN, IMAGE_TOOLS, LABEL, posed_video
 
@@ -143,3 +144,52 @@ def test_a_queue_is_written_where_no_bodypart_is_known_yet(
 )
 def test_an_image_is_known_by_the_name_of_its_file(path: str, key: tuple[str, int]) -> None:
     assert image_key(path) == key
+
+
+def test_a_queues_folder_is_one_tools(tmp_path: Path) -> None:
+    video = posed_video(tmp_path / "cam.mp4")
+    one, other = (IMAGE_TOOLS[kind](tmp_path / "out") for kind in ("folder", "coco"))
+    one.write_queue(make_queue(video), [video], read_frames, ANIMALS)
+    before = snapshot(tmp_path)
+    with pytest.raises(ExportError, match="for coco; it is there and holds something else"):
+        other.write_queue(make_queue(video), [video], no_frames, ANIMALS)
+    with pytest.raises(ExportError, match="holds something else"):
+        other.withdraw_queue(make_queue(video), [video])
+    assert snapshot(tmp_path) == before
+
+
+def test_what_is_not_named_as_a_queues_folder_is_nobodys(kind: str, tmp_path: Path) -> None:
+    notes = tmp_path / "out" / "queue-notes"
+    notes.mkdir(parents=True)
+    for name in ("labels.csv", "labels.json", "x.json", "x.xml"):
+        (notes / name).write_text("of a person")
+    (tmp_path / "out" / "queue-0003").write_text("of a person")
+    assert IMAGE_TOOLS[kind](tmp_path / "out").read_labels() == []
+
+
+def test_a_file_that_comes_while_the_server_is_told_keeps_the_folder(tmp_path: Path) -> None:
+    class Slow(FrameFolder):
+        def _take_back(self, queue: Queue, folder: Path) -> None:
+            (folder / "labels.csv").write_text("of a person")
+
+    video = posed_video(tmp_path / "cam.mp4")
+    tool = Slow(tmp_path / "out")
+    tool.write_queue(make_queue(video), [video], read_frames, ANIMALS)
+    with pytest.raises(ExportError, match=r"also holds labels\.csv"):
+        tool.withdraw_queue(make_queue(video), [video])
+    assert (tmp_path / "out" / "queue-0003" / "labels.csv").read_text() == "of a person"
+
+
+def test_a_queue_is_not_withdrawn_from_where_no_folder_is(
+    tool: QueueFolder, tmp_path: Path
+) -> None:
+    video = posed_video(tmp_path / "cam.mp4")
+    tool.write_queue(make_queue(video), [video], read_frames, ANIMALS)
+    (tmp_path / "out").rename(tmp_path / "away")
+    with pytest.raises(ExportError, match="which is not there"):
+        tool.withdraw_queue(make_queue(video), [video])
+
+
+@pytest.mark.parametrize("digits", [19, 30, 5000])
+def test_an_index_that_no_video_has_is_none(digits: int) -> None:
+    assert image_key(f"cam-1_img{'9' * digits}.png") is None

@@ -181,3 +181,17 @@ def test_a_video_that_is_listed_is_not_added_again() -> None:
 def test_what_is_not_a_projects_config_is_told_apart(content: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         parse_config(content)
+
+
+@pytest.mark.parametrize("holder", ["video_sets", "individuals", "comment"])
+def test_aliases_that_stand_for_billions_of_values_are_refused(holder: str) -> None:
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    text = "\n".join(["a0: &a0 [x]", *levels, "Task: t", "scorer: s", "video_sets:", ""])
+    text = text.replace("video_sets:", "video_sets: {}") + f"{holder}: *a11\n"
+    with pytest.raises(ValueError, match="aliases"):
+        parse_config(text.encode())
+
+
+def test_a_list_that_holds_itself_is_refused() -> None:
+    with pytest.raises(ValueError, match="aliases"):
+        parse_config(b"Task: t\nscorer: s\nvideo_sets:\na: &a [*a]\n")

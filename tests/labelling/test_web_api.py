@@ -28,8 +28,12 @@ class Odd(BaseHTTPRequestHandler):
             self.send_header("Location", "http://127.0.0.1:9/else")
             self.end_headers()
             return
-        status = {"/page": 200, "/missing": 404, "/broken": 500}.get(self.path, 200)
+        status = {"/page": 200, "/missing": 404, "/broken": 500, "/echo": 401}.get(self.path, 200)
         body = b"<html>\nhello" if self.path in ("/page", "/broken") else b'{"detail": "a\\nb"}'
+        if self.path == "/echo":
+            body = json.dumps({"detail": f"{self.headers['Authorization']} is none"}).encode()
+        if self.path == "/deep":
+            body = b"[" * 200_000
         self.send_response(status)
         kind = "text/html" if body[:1] == b"<" else "application/json"
         self.send_header("Content-Type", kind)
@@ -77,6 +81,7 @@ def test_a_file_that_holds_no_token_is_one_line(
         ("/away", r"sends on to http://127.0.0.1:9/else.*which is not followed; set url"),
         ("/page", r"gives an answer that is no JSON"),
         ("/missing", r'answers 404 to GET /missing: \{"detail": "a\\nb"\}\. It is tried again'),
+        ("/deep", r"gives an answer that is no JSON"),
         ("/broken", r"answers 500 to GET /broken: Internal Server Error\. It is tried again"),
     ],
 )
@@ -84,6 +89,23 @@ def test_whatever_goes_wrong_is_one_line(api: WebApi, path: str, message: str) -
     with pytest.raises(ExportError, match=message) as caught:
         api.get(path)
     assert str(caught.value).isprintable()
+
+
+def test_a_token_that_the_server_repeats_is_not_shown(api: WebApi) -> None:
+    api.authorise(f"Token {api.token()}")
+    with pytest.raises(ExportError, match=r"Token \*\*\* is none") as caught:
+        api.get("/echo")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_token_that_cannot_be_sent_is_not_shown(api: WebApi, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"sec\0ret")
+    with pytest.raises(ExportError, match="must hold the token") as caught:
+        api.token()
+    assert "sec" not in str(caught.value)
+    with pytest.raises(ValueError, match="token") as given:
+        api.authorise("Bearer sec\nret")
+    assert "sec" not in str(given.value)
 
 
 def test_what_is_not_there_is_deleted(api: WebApi) -> None:

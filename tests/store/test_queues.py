@@ -148,3 +148,18 @@ def test_a_withdrawn_queue_is_kept_and_its_frames_may_be_queued_again(store: Sto
     store.queues.withdraw(first, NOW)
     (season,) = store.pools.season_counts()
     assert season.queued == 0
+
+
+def test_an_export_that_has_only_begun_is_known_and_can_be_given_up(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0])
+    queue = add(store, (video, 0))
+    one, other = ("folder", Path("/p")), ("coco", Path("/q"))
+    for to in (one, other):
+        store.queues.begin_export(queue, *to)
+    store.queues.add_export(queue, *other, 1, [("a", video)], NOW)
+    assert store.queues.exports_of(queue) == [other, one]
+    assert store.queues.exports_of(queue, ended=True) == [other]
+    for to in (one, other):
+        store.queues.begin_export(queue, *to)
+        store.queues.give_up_export(queue, *to)
+    assert store.queues.exports_of(queue) == [other]
