@@ -109,9 +109,15 @@ def queue_withdraw(context: click.Context, queue_id: int, as_json: bool) -> None
 
 @alwatch.command()
 @_queue_argument
-@click.option("--to", metavar="TOOL", help="deeplabcut, folder or sleap.")
 @click.option(
-    "--project", type=click.Path(path_type=Path), help="config.yaml of DeepLabCut, or a folder."
+    "--to",
+    metavar="TOOL",
+    help="deeplabcut, sleap, lightning_pose, label_studio, cvat, coco or folder.",
+)
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path),
+    help="DeepLabCut's config.yaml, SLEAP's .slp, or a folder.",
 )
 @json_option
 @click.pass_context
