@@ -125,13 +125,14 @@ def make_queue(
     pool = _pool(frames, marked, {video_id: n for n, video_id in enumerate(by_content)})
     pool = _grouped(pool, [groups_of(videos[video_id]) for video_id in by_content])
     pool = replace(pool, scores=scores, trust=trust)
-    picks = select(
-        pool, strategy=strategy, budget=budget, limits=limits, rng=np.random.default_rng(seed)
-    )
+    # Were the next queue's draws the same, its audit would go to the same few videos again.
+    rng = np.random.default_rng([seed, len(pool.taken_video)])
+    picks = select(pool, strategy=strategy, budget=budget, limits=limits, rng=rng)
     if len(picks.rows) == 0:
         raise NothingToDoError(
             f"Season {season!r} has nothing left to queue: all of its {len(frames.video_ids)} "
-            f"frames are labelled, queued, or too like one that is."
+            f"frames are labelled, queued, too like one that is, or left out by the settings of "
+            "queue (outlier_share, presence_min)."
         )
 
     def frame_of(row: int) -> tuple[int, int]:

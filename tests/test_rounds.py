@@ -57,6 +57,23 @@ def test_no_frame_is_queued_twice_over_many_rounds(app: App) -> None:
         app.make_queue("spring")
 
 
+def test_every_queue_draws_its_audit_anew_though_the_seed_stays(tmp_path: Path) -> None:
+    app = make_app(tmp_path, SETTINGS.replace("queue: {", "queue: {audit_share: 0.25, "))
+    for number in range(6):
+        make_video(tmp_path / "archive" / "s" / f"{number}.mp4", seed=number)
+    Backfill(app, Recorder()).run([])
+    audited = [app.make_queue("s", budget=4, seed=1).frames[0].video for _ in range(6)]
+    assert len(set(audited)) > 1
+
+
+def test_where_the_settings_leave_all_out_the_message_names_them(tmp_path: Path) -> None:
+    app = make_app(tmp_path, SETTINGS.replace("queue: {", "queue: {outlier_share: 1.0, "))
+    make_video(tmp_path / "archive" / "s" / "1.mp4", seed=1)
+    Backfill(app, Recorder()).run([])
+    with pytest.raises(NothingToDoError, match=r"left out by the settings of queue .outlier_share"):
+        app.make_queue("s")
+
+
 def test_the_same_archive_settings_and_seed_give_the_same_queue(tmp_path: Path) -> None:
     """Whatever the order in which the videos came, and wherever the archive lies."""
     chosen, digests = [], []

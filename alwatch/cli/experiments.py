@@ -127,8 +127,8 @@ _PRESETS = "\n\n".join(
 @click.option(
     "--session",
     metavar="PATTERN",
-    help="Its first group is the session; whole sessions are held out. By default each video, or "
-    "each individual where --individual is given.",
+    help="Its first group is the session; whole sessions are held out, and no other frame of who is "
+    "in them is used. By default each video, or each individual where --individual is given.",
 )
 @click.option(
     "--test-sessions",
@@ -225,7 +225,8 @@ _PRESETS = "\n\n".join(
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    help="On which DeepLabCut trains: cpu, cuda, cuda:N, or auto.",
+    help="On which DeepLabCut trains, and a network of --features works: cpu, cuda, cuda:N, or "
+    "auto. The U-Net trains on the processor.",
 )
 @click.option(
     "--steps",

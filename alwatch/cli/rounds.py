@@ -126,7 +126,7 @@ def queue_withdraw(context: click.Context, queue_id: int, as_json: bool) -> None
 @click.option(
     "--project",
     type=click.Path(path_type=Path),
-    help="config.yaml of DeepLabCut, .slp file of SLEAP, or a folder.",
+    help="DeepLabCut's config.yaml, SLEAP's .slp, or a folder.",
 )
 @json_option
 @click.pass_context

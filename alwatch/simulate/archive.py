@@ -183,8 +183,9 @@ def _opened(projects: Sequence[Path], *, predicted: bool) -> list[LabellingProje
                 f"{shown(path)} ends in {shown(path.suffix) or 'nothing'}; name the config.yaml "
                 "of a DeepLabCut project, or the .slp of a SLEAP project."
             )
-    for i, project in enumerate(opened):
-        if project.parts in [other.parts for other in opened[:i]]:
+    places = [Path(*project.parts).resolve() for project in opened]
+    for i, place in enumerate(places):
+        if place in places[:i]:
             raise SettingsError(f"{shown(projects[i])} is named twice; name every project once.")
     return opened
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from alwatch.errors import NothingToDoError, SettingsError
 from alwatch.simulate.archive import read_bodyparts
-from alwatch.simulate.conditions import Conditions, Contender
+from alwatch.simulate.conditions import BASE, WHOLE_POOL, Conditions, Contender
 from alwatch.simulate.features import embedder_for
 from alwatch.simulate.presets import INDIVIDUAL, VIDEO
 from alwatch.simulate.report import Summary, summarise, write_report
@@ -59,6 +59,10 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
     """
     projects: tuple[Path, ...] = options["projects"]
     names = [name.strip() for name in options["strategies"].split(",") if name.strip()]
+    for name in {BASE, WHOLE_POOL}.intersection(names):
+        raise SettingsError(
+            f"--strategies names {name}, which is no strategy and always runs; leave it out."
+        )
     if options["baseline"] not in names:
         raise SettingsError(
             f"--baseline is {options['baseline']}, which is not among --strategies "
@@ -67,6 +71,11 @@ def read_plan(options: Mapping[str, Any]) -> Plan:
     if options["size_px"] % 16:
         raise SettingsError(f"--size is {options['size_px']}; it must be a multiple of 16.")
     bodyparts = read_bodyparts(projects, predicted=options["predicted"])
+    if len(bodyparts) == 1 and options["error"] == "normalised":
+        raise SettingsError(
+            f"--error is normalised, which is in lengths of the animal, but {bodyparts[0]} is the "
+            "only bodypart; name an error in pixels, such as mean_px."
+        )
     conditions = Conditions(
         size_px=(options["size_px"], options["size_px"]),
         steps=options["steps"],
@@ -110,7 +119,8 @@ def _reference(spelled: str | None, bodyparts: tuple[str, ...]) -> tuple[str, st
     names = tuple(spelled.split(",")) if spelled is not None else (bodyparts[0], bodyparts[-1])
     if spelled is None and set(_EYE_NOSE) <= set(bodyparts):
         names = _EYE_NOSE
-    if len(names) != 2 or not set(names) <= set(bodyparts):
+    is_pair = len(names) == 2 and set(names) <= set(bodyparts)
+    if not is_pair or (spelled is not None and names[0] == names[1]):
         raise SettingsError(
             f"--reference is {spelled!r}; it must be two of {', '.join(bodyparts)}, such as "
             f"{bodyparts[0]},{bodyparts[-1]}."

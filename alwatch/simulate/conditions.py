@@ -109,13 +109,13 @@ class Contender:
         SettingsError
             No such strategy or limit.
         """
+        if spelled in (BASE, WHOLE_POOL):
+            return cls(spelled, spelled, Limits())
         name, _, rest = spelled.partition("@")
-        if name in (BASE, WHOLE_POOL, ORACLE):
-            return cls(spelled, name, Limits())
-        fault = fault_of(name, beside=(BANDIT,))
+        fault = fault_of(name, beside=(BANDIT, ORACLE))
         if fault is not None:
             raise SettingsError(fault)
-        lacking = lacking_scores(name, SCORES) if name != BANDIT else ()
+        lacking = lacking_scores(name, SCORES) if name not in (BANDIT, ORACLE) else ()
         if lacking:
             raise SettingsError(
                 f"The strategy {name} needs the scores {', '.join(lacking)}, which a trained "

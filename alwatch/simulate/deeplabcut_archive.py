@@ -99,8 +99,8 @@ def _dense(
     size_px: tuple[int, int],
 ) -> LabelledVideo:
     """Every frame of a video, with its row of the table."""
-    videos = [path for path in sorted((project / "videos").glob(f"{table.stem}.*"))
-              if path.suffix.lower() in _VIDEO_SUFFIXES]  # fmt: skip
+    videos = [path for path in sorted((project / "videos").glob("*"))
+              if path.stem == table.stem and path.suffix.lower() in _VIDEO_SUFFIXES]  # fmt: skip
     if len(videos) != 1:
         raise SettingsError(
             f"{shown(table)} has labels for one video, but {project / 'videos'} has {len(videos)} "

@@ -22,9 +22,10 @@ class ModelError:
     mean_px, rmse_px : float
         Of the distances of all labelled points.
     normalised : float
-        The mean distance in lengths of the animal (the reference pair of bodyparts).
+        The mean distance in lengths of the animal (the reference pair of bodyparts); NaN where
+        there is but one bodypart.
     pck : float
-        Share of the points that lie within a share of that length.
+        Share of the points that lie within a share of that length; NaN as well.
     individuals_px : float
         The mean over the individuals of their mean, each counting alike.
     worst_individual_px : float
@@ -57,16 +58,24 @@ def reference_lengths_px(
     """Length of the animal in each frame: its video's median distance between two bodyparts.
 
     As in the DeepLabCut study of active learning, where the two are eye and nose. Videos in which
-    the two are never labelled together have the median of the others.
+    the two are never labelled together, or mostly in one place, have the median of the others.
+    NaN where the pair is one bodypart.
+
+    Raises
+    ------
+    ValueError
+        The two are never labelled together and apart.
     """
+    if pair[0] == pair[1]:
+        return np.full(len(truth_px), np.nan)
     distance = np.linalg.norm(truth_px[:, pair[0]] - truth_px[:, pair[1]], axis=1)
     lengths = np.full(len(truth_px), np.nan)
     for number in np.unique(video):
-        own = distance[video == number]
-        if np.isfinite(own).any():
-            lengths[video == number] = np.nanmedian(own)
+        own = distance[(video == number) & np.isfinite(distance)]
+        if len(own) and np.median(own) > 0:
+            lengths[video == number] = np.median(own)
     if not np.isfinite(lengths).any():
-        raise ValueError("the two bodyparts of the reference are never labelled together")
+        raise ValueError("the two bodyparts are never labelled together, in two places")
     return np.where(np.isfinite(lengths), lengths, np.nanmedian(lengths))
 
 
@@ -99,17 +108,20 @@ def model_error(
         mean_px=float(distances.mean()),
         rmse_px=float(np.sqrt((distances**2).mean())),
         normalised=float(in_lengths.mean()),
-        pck=float((in_lengths <= pck_share).mean()),
+        pck=float(np.where(np.isnan(in_lengths), np.nan, in_lengths <= pck_share).mean()),
         individuals_px=float(np.mean(of_individuals)),
         worst_individual_px=max(of_individuals),
     )
 
 
 def area_under_curve(n_labels: Sequence[float], error: Sequence[float]) -> float:
-    """Mean height of a learning curve over the logarithm of its labels (trapezoids)."""
+    """Mean height of a learning curve over the logarithm of its labels (trapezoids).
+
+    Where all points have the same number of labels, as budgets beyond the pool do, their mean.
+    """
     x, y = np.log(np.asarray(n_labels, float)), np.asarray(error, float)
-    if len(x) == 1:
-        return float(y[0])
+    if x[-1] == x[0]:
+        return float(y.mean())
     return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))
 
 

@@ -180,8 +180,15 @@ def _check_conditions(plan: Plan, folder: Path) -> None:
     truth = {"projects": [str(path) for path in plan.projects], "predicted": plan.predicted}
     now = json.dumps(truth | asdict(plan.conditions), indent=1)
     if not file.exists():
-        file.write_text(now, encoding="utf-8")
-    elif json.loads(file.read_text(encoding="utf-8")) != json.loads(now):
+        staged = file.with_suffix(f".{os.getpid()}.part")
+        staged.write_text(now, encoding="utf-8")
+        staged.replace(file)
+        return
+    try:
+        then = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        then = None
+    if then != json.loads(now):
         raise SettingsError(
             f"{folder} holds experiments under other conditions (see {file.name} there); name "
             "another folder with --out, or repeat those conditions."

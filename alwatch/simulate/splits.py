@@ -46,6 +46,8 @@ def draw_split(
 ) -> Split:
     """Draw the sessions to hold out, then the individuals that are labelled at the start.
 
+    Frames that individuals of the test have in other sessions too are left out altogether.
+
     The base is `n_base` frames of its individuals, evenly spaced from a random phase; what else
     these have is left out, as a lab goes on with new animals. All other individuals outside the
     test are the pool. Of the test, `n_test` evenly spaced frames are looked at.
@@ -53,7 +55,7 @@ def draw_split(
     Parameters
     ----------
     individual, session : int64 arrays of shape (n,)
-        Of each frame. Every individual belongs to one session.
+        Of each frame.
     n_base : int
         Frames; 0 for all.
     base_individuals : int
@@ -81,15 +83,16 @@ def draw_split(
         )
     held_out = rng.permutation(sessions)[:n_held_out]
     is_test = np.isin(session, held_out)
-    others = np.unique(individual[~is_test])
+    is_other = ~np.isin(individual, individual[is_test])
+    others = np.unique(individual[is_other])
     if len(others) <= base_individuals:
         raise SettingsError(
             f"{base_individuals} individuals were to be labelled at the start, but outside the "
             f"test there are {len(others)}, which leaves no pool; take fewer, or hold out less."
         )
     base = rng.permutation(others)[:base_individuals]
-    is_base = np.isin(individual, base) & ~is_test
-    pool = np.flatnonzero(~is_test & ~is_base)
+    is_base = np.isin(individual, base)
+    pool = np.flatnonzero(is_other & ~is_base)
     animals = np.unique(individual[pool])
     return Split(
         base=_spaced(np.flatnonzero(is_base), n_base, rng.random()),

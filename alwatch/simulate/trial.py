@@ -63,11 +63,14 @@ class Bench:
                 f"The reference is {' and '.join(conditions.reference)}, but the bodyparts are "
                 f"{', '.join(names)}; name two of these."
             )
-        self._lengths_px = reference_lengths_px(
-            archive.points_px,
-            archive.video,
-            (names.index(conditions.reference[0]), names.index(conditions.reference[1])),
-        )
+        one, other = (names.index(name) for name in conditions.reference)
+        try:
+            self._lengths_px = reference_lengths_px(archive.points_px, archive.video, (one, other))
+        except ValueError as error:
+            raise SettingsError(
+                f"The reference is {' and '.join(conditions.reference)}, but {error}; name two "
+                "that are with --reference."
+            ) from None
         self.split: Split = draw_split(
             self._individual,
             self._session,

@@ -25,6 +25,19 @@ def test_every_frame_of_a_video_with_a_table_is_labelled(tmp_path: Path) -> None
     np.testing.assert_allclose(archive.points_px[7:], walk(7, seed=0), atol=0.01)  # b was first
 
 
+def test_a_table_belongs_to_the_video_of_exactly_its_name(tmp_path: Path) -> None:
+    config = draw_project(tmp_path, {"a": WHITE, "a.b": WHITE, "[c]": WHITE}, n_frames=2)
+    assert read_archive([config], size_px=(48, 64)).videos == ("[c]", "a.b", "a")
+
+
+def test_a_project_named_by_another_way_to_it_is_named_twice(tmp_path: Path) -> None:
+    config = draw_project(tmp_path / "project", {"a": WHITE}, n_frames=2)
+    (tmp_path / "link").symlink_to(tmp_path / "project")
+    for other in (tmp_path / "link/config.yaml", config.parent / "../project/config.yaml"):
+        with pytest.raises(SettingsError, match="is named twice"):
+            read_bodyparts([config, other])
+
+
 def test_points_lie_on_what_they_name_when_the_frames_are_scaled(tmp_path: Path) -> None:
     config = draw_project(tmp_path, {"a": (90, 160, 90)}, n_frames=9)
     for size_px in ((48, 64), (96, 128), (32, 32)):

@@ -41,6 +41,23 @@ def test_bodyparts_that_are_never_labelled_together_are_no_reference() -> None:
         reference_lengths_px(np.full((2, 2, 2), NAN), np.zeros(2, np.int64), (0, 1))
 
 
+def test_bodyparts_in_one_place_give_no_length() -> None:
+    truth = np.zeros((4, 2, 2))
+    truth[2:, 1, 0] = 5
+    video = np.array([0, 0, 1, 1])
+    assert reference_lengths_px(truth, video, (0, 1)).tolist() == [5, 5, 5, 5]
+    with pytest.raises(ValueError, match="in two places"):
+        reference_lengths_px(truth[:2], video[:2], (0, 1))
+
+
+def test_with_one_bodypart_the_error_is_in_pixels_only() -> None:
+    lengths = reference_lengths_px(np.ones((2, 1, 2)), np.zeros(2, np.int64), (0, 0))
+    error = model_error(np.array([[1.0], [3.0]]), np.arange(2), lengths, pck_share=0.1)
+    assert error.mean_px == 2.0
+    assert math.isnan(error.normalised)
+    assert math.isnan(error.pck)
+
+
 def test_an_error_sums_up_points_and_names_the_worst_animal() -> None:
     errors = np.array([[1.0, 3.0], [NAN, 2.0], [6.0, NAN]])
     error = model_error(errors, np.array([0, 0, 1]), np.array([10.0, 10.0, 20.0]), pck_share=0.2)
@@ -56,6 +73,7 @@ def test_the_area_is_the_mean_height_over_the_logarithm() -> None:
     # From 1 to 10 it falls from 4 to 2, from 10 to 100 from 2 to 0: means 3 and 1.
     assert area_under_curve([1, 10, 100], [4, 2, 0]) == pytest.approx(2.0)
     assert area_under_curve([5], [7.0]) == 7.0
+    assert area_under_curve([5, 5], [7.0, 9.0]) == 8.0  # budgets beyond the pool
 
 
 def test_labels_needed_are_read_off_between_two_budgets() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,10 @@ def test_the_report_is_written_for_people_and_for_scripts(config: Path, tmp_path
     ("wrong", "message"),
     [
         ({"strategies": "stride,minimax"}, "did you mean minmax"),
+        ({"strategies": "stride,base"}, "--strategies names base, which is no strategy"),
+        ({"strategies": "stride,whole pool"}, "--strategies names whole pool, which is no"),
+        ({"strategies": "stride,oracle@gap=3"}, "has the limit 'gap=3'; limits are"),
+        ({"reference": "head,head"}, "--reference is 'head,head'; it must be two of head, tail"),
         ({"strategies": "minmax"}, "--baseline is stride, which is not among"),
         ({"size_px": 50}, "--size is 50; it must be a multiple of 16"),
         ({"reference": "head,nose"}, "--reference is 'head,nose'; it must be two of head, tail"),
@@ -215,6 +220,34 @@ def test_a_plan_that_does_not_fit_the_data_is_refused_in_one_line(
         run(config, tmp_path, test_sessions=3)
 
 
+def test_a_project_of_one_bodypart_is_run_by_its_errors_in_pixels(
+    config: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(config.parent, tmp_path / "project")
+    one = tmp_path / "project/config.yaml"
+    one.write_text("bodyparts: [head]\n")
+    rows, _ = run(one, tmp_path / "out", seeds=1, budgets=("4",))
+    assert all(np.isfinite(row["mean_px"]) for row in rows)
+    with pytest.raises(SettingsError, match=r"normalised, which is in lengths.*but head is the on"):
+        run(one, tmp_path / "out", error="normalised")
+
+
+def test_a_reference_that_is_never_labelled_is_refused_in_one_line(
+    config: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(config.parent, tmp_path / "project")
+    other = tmp_path / "project/config.yaml"
+    other.write_text("bodyparts: [head, tail, ear]\n")
+    with pytest.raises(SettingsError, match=r"The reference is head and ear, but .* --reference"):
+        run(other, tmp_path / "out", seeds=1)
+
+
+def test_conditions_that_cannot_be_read_are_other_conditions(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "conditions.json").write_text("{")
+    with pytest.raises(SettingsError, match="under other conditions"):
+        run(config, tmp_path, seeds=1)
+
+
 def test_a_process_that_dies_is_told_and_what_has_ended_is_kept(
     config: Path, tmp_path: Path
 ) -> None:
@@ -234,6 +267,8 @@ def test_limits_are_spelled_after_the_name() -> None:
     assert contender.limits == Limits(per_video_max=3, min_gap_s=0.5)
     contender = Contender.read("herding@per_individual_max=3+per_session_max=9+share_by=video")
     assert contender.limits == Limits(per_individual_max=3, per_session_max=9, share_by="video")
+    contender = Contender.read("oracle@equal_share_max=1")
+    assert (contender.strategy, contender.limits) == (ORACLE, Limits(equal_share_max=1))
     for spelled in ("share_by=3", "per_video_max=many", "share_by=cage", "per_video_max=1.5"):
         with pytest.raises(SettingsError, match=spelled.split("=")[0]):
             Contender.read(f"herding@{spelled}")

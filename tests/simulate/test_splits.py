@@ -33,6 +33,18 @@ def test_no_animal_of_the_test_is_labelled_or_queued(
     assert parts[0] == set(drawn.base_individuals)
 
 
+@given(st.integers(0, 1000))
+def test_no_animal_of_the_test_is_in_the_pool_though_it_was_recorded_twice(seed: int) -> None:
+    session = np.arange(len(INDIVIDUAL)) // 35  # animals 1 to 5 are in two sessions, or more
+    drawn = draw_split(
+        INDIVIDUAL, session, n_base=0, base_individuals=1, test_sessions=1, n_test=0,
+        rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    seen = set(INDIVIDUAL[np.concatenate([drawn.base, drawn.pool])].tolist())
+    assert not seen & set(INDIVIDUAL[drawn.test].tolist())
+    assert len(set(session[drawn.test].tolist())) == 1
+
+
 def test_the_pool_is_every_frame_of_the_animals_that_are_left() -> None:
     drawn = split(3)
     animals = set(INDIVIDUAL[drawn.pool].tolist())
