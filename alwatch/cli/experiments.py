@@ -127,8 +127,8 @@ _PRESETS = "\n\n".join(
 @click.option(
     "--session",
     metavar="PATTERN",
-    help="Its first group is the session; whole sessions are held out, and no other frame of who is "
-    "in them is used. By default each video, or each individual where --individual is given.",
+    help="Its first group is the session; whole sessions are held out, and no other frame of who "
+    "is in them is used. By default each video, or each individual where --individual is given.",
 )
 @click.option(
     "--test-sessions",
