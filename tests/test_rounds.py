@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +15,6 @@ import sleap_io
 from alwatch.app import App
 from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import ExportError, NothingToDoError, SettingsError
-from alwatch.labelling.deeplabcut import DeepLabCutProject
 from alwatch.service import Backfill
 from tests.labelling.helpers import copy_project, make_project
 from tests.test_service import Recorder
@@ -345,18 +346,22 @@ def test_labels_of_a_project_that_is_away_are_kept_and_its_queue_is_not_withdraw
 
 
 def test_what_a_killed_export_has_left_is_withdrawn_with_its_queue(
-    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: App, tmp_path: Path
 ) -> None:
     """The process dies when the images are in place and the store has not heard of it."""
     config = make_project(tmp_path / "project")
     queue = app.make_queue("spring", budget=2)
     before = {path for path in (tmp_path / "project").rglob("*.png")}
-    with monkeypatch.context() as patch:
-        patch.setattr(DeepLabCutProject, "_list_videos", lambda self, placements: os._exit(9))
-        child = os.fork()
-        if child == 0:
-            App(app.settings).export(queue, "deeplabcut", config)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    program = (
+        "import os, sys\n"
+        "from alwatch.cli import main\n"
+        "from alwatch.labelling.deeplabcut import DeepLabCutProject\n"
+        "DeepLabCutProject._list_videos = lambda self, placements: os._exit(9)\n"
+        "main()\n"
+    )
+    arguments = ["export", str(queue.id), "--to", "deeplabcut", "--project", str(config)]
+    command = [sys.executable, "-c", program, "--config", str(app.settings.source), *arguments]
+    assert subprocess.run(command).returncode == 9
     assert len(list((tmp_path / "project").rglob("*.png"))) == len(before) + 2
     assert app.withdraw_queue(queue) == 2
     assert {path for path in (tmp_path / "project").rglob("*.png")} == before
