@@ -18,7 +18,13 @@ import yaml
 from alwatch.errors import ExportError, SettingsError, VideoError, shown
 from alwatch.labelling.collected_data import labelled_frames
 from alwatch.labelling.label_table import read_csv
-from alwatch.simulate.labelled_video import FittedFrame, LabelledVideo, read_picture, stacked
+from alwatch.simulate.labelled_video import (
+    FittedFrame,
+    LabelledVideo,
+    check_frames,
+    read_picture,
+    stacked,
+)
 from alwatch.video.process import DecodeLimits, open_video
 
 if TYPE_CHECKING:
@@ -112,7 +118,7 @@ def _dense(
         raise SettingsError(f"{shown(table)} cannot be read: {error}.") from None
     wanted = np.array(sorted(labels), np.int64)
     with open_video(videos[0], limits=DecodeLimits()) as reader:
-        reader.probe()
+        check_frames(sorted(labels) or [0], len(reader.probe()[1].pts), videos[0], table)
         frames = [
             FittedFrame.of(
                 frame.index, frame.image, _points(labels[frame.index], bodyparts), size_px

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 import numpy as np
 
-from alwatch.errors import VideoError, shown
+from alwatch.errors import SettingsError, VideoError, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,3 +138,18 @@ def read_picture(path: Path, *, what: str) -> ImageArray:
     if image is None:
         raise VideoError(f"{what} is labelled, but its picture {shown(path)} cannot be read.")
     return np.asarray(image, np.uint8)
+
+
+def check_frames(indices: Sequence[int], n_frames: int, path: Path, labels: Path) -> None:
+    """Refuse increasing frame indices that a video does not have.
+
+    Raises
+    ------
+    SettingsError
+        Naming the file with the labels, and the video.
+    """
+    if indices[0] < 0 or indices[-1] >= n_frames:
+        raise SettingsError(
+            f"{shown(labels)} has labels in frames {indices[0]} to {indices[-1]} of "
+            f"{shown(path)}, which has {n_frames} frames; it seems to be another video."
+        )

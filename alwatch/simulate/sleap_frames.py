@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alwatch.errors import SettingsError, VideoError, shown
-from alwatch.simulate.labelled_video import read_picture
+from alwatch.simulate.labelled_video import check_frames, read_picture
 from alwatch.video.process import DecodeLimits, open_video
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _located(stored: str, project: Path) -> Path:
 def _decoded(path: Path, project: Path, indices: Sequence[int]) -> Iterator[tuple[int, ImageArray]]:
     with open_video(path, limits=DecodeLimits()) as reader:
         n_frames = reader.probe()[1].n_frames
-        _check_last(indices, n_frames, path, project)
+        check_frames(indices, n_frames, path, project)
         for frame in reader.read(np.array(indices, np.int64)):
             yield frame.index, frame.image
 
@@ -83,18 +83,10 @@ def _decoded(path: Path, project: Path, indices: Sequence[int]) -> Iterator[tupl
 def _from_files(
     files: Sequence[str], project: Path, indices: Sequence[int]
 ) -> Iterator[tuple[int, ImageArray]]:
-    _check_last(indices, len(files), Path(files[0]).parent, project)
+    check_frames(indices, len(files), Path(files[0]).parent, project)
     for index in indices:
         path = _located(files[index], project)
         yield index, read_picture(path, what=f"Picture {index} of {shown(project)}")
-
-
-def _check_last(indices: Sequence[int], n_frames: int, path: Path, project: Path) -> None:
-    if indices[0] < 0 or indices[-1] >= n_frames:
-        raise SettingsError(
-            f"{shown(project)} has labels in frames {indices[0]} to {indices[-1]} of "
-            f"{shown(path)}, which has {n_frames} frames; it seems to be another video."
-        )
 
 
 def _embedded(video: Any, path: Path, indices: Sequence[int]) -> Iterator[tuple[int, ImageArray]]:

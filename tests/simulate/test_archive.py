@@ -118,6 +118,14 @@ def test_a_project_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_archive([tmp_path / "config.yaml"], size_px=(48, 64))
 
 
+def test_a_table_that_is_longer_than_its_video_is_refused(tmp_path: Path) -> None:
+    config = draw_project(tmp_path, {"a": WHITE}, n_frames=3)
+    with (tmp_path / "oracle/a.csv").open("a") as table:
+        table.write("3,1,2,3,4\n")
+    with pytest.raises(SettingsError, match=r"frames 0 to 3 of .*a\.mp4, which has 3 frames"):
+        read_archive([config], size_px=(48, 64))
+
+
 def test_a_table_without_its_video_is_refused(tmp_path: Path) -> None:
     config = draw_project(tmp_path, {"a": WHITE}, n_frames=2)
     (tmp_path / "videos/a.mp4").unlink()
