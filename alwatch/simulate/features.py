@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from alwatch.embedders.hog import HogEmbedder
-from alwatch.embedders.networks import DINO_MODELS, AlexNetEmbedder, DinoEmbedder
 from alwatch.errors import SettingsError, shown
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ POSE = "pose"
 TRUTH = "truth"
 """Where people put the bodyparts, which only an experiment knows: what features could win."""
 
-_NAMES = (POSE, TRUTH, "hog", "alexnet", *DINO_MODELS)
+_WITHOUT_WEIGHTS = (POSE, TRUTH, "hog")
 
 
 def embedder_for(features: str, weights: str | None, device: str) -> Embedder | None:
@@ -35,19 +34,23 @@ def embedder_for(features: str, weights: str | None, device: str) -> Embedder | 
     WeightsError
         The weights are not there, or not this network's.
     """
-    if features not in _NAMES:
-        raise SettingsError(f"--features is {shown(features)}; it must be {', '.join(_NAMES)}.")
-    if weights is not None and features in (POSE, TRUTH, "hog"):
-        raise SettingsError(
-            f"--features-weights is {shown(weights)}, but {features} takes no weights; leave it "
-            "out, or name a network with --features."
-        )
+    if features in _WITHOUT_WEIGHTS:
+        if weights is not None:
+            raise SettingsError(
+                f"--features-weights is {shown(weights)}, but {features} takes no weights; leave "
+                "it out, or name a network with --features."
+            )
+        return HogEmbedder() if features == "hog" else None
+    # Only here, as each of an experiment's processes would wait for the import.
+    from alwatch.embedders.networks import DINO_MODELS, AlexNetEmbedder, DinoEmbedder
+
+    names = (*_WITHOUT_WEIGHTS, "alexnet", *DINO_MODELS)
+    if features not in names:
+        raise SettingsError(f"--features is {shown(features)}; it must be {', '.join(names)}.")
     file = None if weights is None else Path(weights)
     if features == "alexnet":
         return AlexNetEmbedder(weights=file, device=device)
-    if features in DINO_MODELS:
-        return DinoEmbedder(model=features, weights=file, device=device)
-    return HogEmbedder() if features == "hog" else None
+    return DinoEmbedder(model=features, weights=file, device=device)
 
 
 def true_poses(points_px: FloatArray, size_px: tuple[int, int]) -> FloatArray:
