@@ -15,6 +15,7 @@ from alwatch.errors import ExportError
 from alwatch.labelling.collected_data import UNREADABLE
 from alwatch.labelling.label_h5 import read_h5
 from alwatch.labelling.label_table import UNIQUE, LabelTable, point_names
+from alwatch.labelling.prelabels import LIKELIHOOD_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     Points = dict[tuple[str, str], NDArray[np.float64]]
 
 CSV_NAME = "machinelabels.csv"
-DRAWN_FROM_LIKELIHOOD = 0.05
-"""A point that the model is less sure of is not drawn: to place it anew is quicker."""
 _COORDINATES = ("x", "y", "likelihood")
 
 
@@ -92,7 +91,7 @@ class Layout:
         skeleton : Skeleton
             Whose bodyparts these are.
         """
-        sure = pose[..., 2:] >= DRAWN_FROM_LIKELIHOOD
+        sure = pose[..., 2:] >= LIKELIHOOD_MIN
         pose = np.where(np.isfinite(pose).all(axis=-1, keepdims=True) & sure, pose, np.nan)
         n_shared = len(skeleton.bodyparts) - skeleton.n_unique
         best = int(np.nansum(pose[:, :n_shared, 2], axis=1).argmax())

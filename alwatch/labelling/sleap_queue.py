@@ -10,15 +10,13 @@ import numpy as np
 import sleap_io
 
 from alwatch.errors import ExportError, shown
+from alwatch.labelling.prelabels import LIKELIHOOD_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from alwatch.labelling.sleap_record import RecordedFrame
     from alwatch.records import FloatArray, QueuedVideo, Skeleton
-
-LEAST_LIKELIHOOD = 0.05
-"""A bodypart that the model is less sure of is not drawn."""
 
 
 def skeleton_of(labels: sleap_io.Labels, skeleton: Skeleton) -> sleap_io.Skeleton | None:
@@ -136,7 +134,7 @@ def _instances(
     for animal in pose:
         points = np.full((len(columns), 3), np.nan)
         points[known] = animal[[column for column in columns if column >= 0]]
-        is_found = np.isfinite(points).all(axis=1) & (points[:, 2] >= LEAST_LIKELIHOOD)
+        is_found = np.isfinite(points).all(axis=1) & (points[:, 2] >= LIKELIHOOD_MIN)
         if is_found.any():
             yield sleap_io.PredictedInstance.from_numpy(
                 np.where(is_found[:, None], points[:, :2], np.nan),
