@@ -73,3 +73,18 @@ class NothingToDoError(AlwatchError):
 
 class StopRequestedError(AlwatchError):
     """Whoever runs the work wants it to end now; what was begun is given back untried."""
+
+
+class ActionError(AlwatchError):
+    """What a trigger asked for could not be done.
+
+    Parameters
+    ----------
+    message : str
+    again : bool
+        Whether another attempt may help.
+    """
+
+    def __init__(self, message: str, *, again: bool = True) -> None:
+        super().__init__(message)
+        self.again = again

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from alwatch.records import (
@@ -126,5 +126,28 @@ class LabellingTool(Protocol):
 
         The caller has made sure that nothing of the queue is labelled. Frames that other queues
         have put there are not among `videos`.
+        """
+        ...
+
+
+class Action(Protocol):
+    """Something that a trigger asks for. It runs in a process of its own, which may be ended."""
+
+    def deliver(self, key: str, evidence: dict[str, Any], workdir: Path) -> str:
+        """Do it, once or again, and say in one line what was done.
+
+        Parameters
+        ----------
+        key : str
+            The same for every attempt of one delivery, and for no other.
+        evidence : dict
+            Why it is asked for, as JSON.
+        workdir : Path
+            A folder of this delivery's own, in which an attempt finds what the one before left.
+
+        Raises
+        ------
+        ActionError
+            It could not be done, and whether another attempt may help.
         """
         ...

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "watch": {"records", "errors"},
     "store": {"records", "errors"},
     "index": {"errors"},
-    "seasons": {"records", "store", "scores"},
+    "seasons": {"records", "store", "scores", "scored"},
     "ingest": {"records", "errors", "store", "protocols"},
     "scoring": {"records", "errors", "store", "protocols", "scores"},
     "scored": {"records", "errors", "store", "scores"},

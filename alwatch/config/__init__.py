@@ -14,18 +14,23 @@ from alwatch.config.sections import (
     Settings,
 )
 from alwatch.config.template import commented_settings, settings_table
+from alwatch.config.triggers import Action, Promotion, Rounds, Trigger
 
 __all__ = [
+    "Action",
     "Archive",
     "Decoding",
     "Embedding",
     "Export",
     "Groups",
+    "Promotion",
     "Queue",
+    "Rounds",
     "Sampling",
     "Season",
     "SeasonRange",
     "Settings",
+    "Trigger",
     "commented_settings",
     "find_settings",
     "load_settings",

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from alwatch.config.base import Must, Section, fault
+from alwatch.config.triggers import Promotion, Rounds, Trigger
 from alwatch.config.values import (
     AnyPath,
     Count,
@@ -551,6 +552,11 @@ class Settings(Section):
         default=(), description="The labelling projects that every queue is written to."
     )
     labels: Labels = Field(default_factory=Labels, description=Labels.__doc__)
+    rounds: Rounds = Field(default_factory=Rounds, description=Rounds.__doc__)
+    triggers: Annotated[tuple[Trigger, ...], Must("a list of rules")] = Field(
+        default=(), description="The rules that ask for retraining."
+    )
+    promotion: Promotion = Field(default_factory=Promotion, description=Promotion.__doc__)
 
     _source: Path = PrivateAttr()
 

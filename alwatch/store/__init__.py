@@ -15,6 +15,8 @@ from alwatch.store.labels import Labels
 from alwatch.store.pools import Pools
 from alwatch.store.queues import Queues
 from alwatch.store.scores import Scores
+from alwatch.store.seasons import Seasons
+from alwatch.store.triggers import Triggers
 from alwatch.store.videos import Videos
 
 __all__ = ["Store"]
@@ -23,7 +25,9 @@ DATABASE_NAME = "alwatch.sqlite"
 
 
 class Store:
-    """An open state folder: `videos`, `pools`, `queues`, `labels` and `scores`; one connection.
+    """An open state folder: `videos`, `pools`, `queues`, `labels`, `scores`, `seasons`, `triggers`.
+
+    All of them share one connection.
 
     Parameters
     ----------
@@ -47,6 +51,8 @@ class Store:
         self.queues = Queues(self._connection)
         self.labels = Labels(self._connection)
         self.scores = Scores(self._connection)
+        self.seasons = Seasons(self._connection)
+        self.triggers = Triggers(self._connection)
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""

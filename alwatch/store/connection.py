@@ -12,7 +12,7 @@ from typing import Any
 
 from alwatch.errors import StoreError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Number of migrations in schema.py; kept in the database's `user_version`."""
 
 BUSY_TIMEOUT_S = 60.0
@@ -129,6 +129,11 @@ def to_text(moment: datetime | None) -> str | None:
 def to_moment(text: str | None) -> datetime | None:
     """The moment that `to_text` wrote."""
     return None if text is None else datetime.fromisoformat(text)
+
+
+def moment(text: str) -> datetime:
+    """The moment that `to_text` wrote, where there always is one."""
+    return datetime.fromisoformat(text)
 
 
 def to_blob(path: Path) -> bytes:

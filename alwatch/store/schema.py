@@ -242,3 +242,84 @@ def m003_labellers_and_withdrawn_queues(db: Database) -> None:
         "CREATE UNIQUE INDEX idx_queue_frames_video_id_frame_index "
         "ON queue_frames (video_id, frame_index) WHERE NOT withdrawn"
     )
+
+
+@MIGRATIONS()
+def m004_seasons_triggers_and_judgements(db: Database) -> None:
+    """What seasons were found to need, what was asked for because of it, and what came of it."""
+    # Figures of a season each time that they changed: what a dry run of the rules replays.
+    db.create_table(
+        "assessments",
+        {"id": int, "season": str, "inputs": str, "figures": str, "assessed_at": str},
+        pk="id",
+        not_null={"season", "inputs", "figures", "assessed_at"},
+    )
+    db.table("assessments").create_index(["season", "id"])
+    db.create_table(
+        "season_changes",
+        {"id": int, "season": str, "state": str, "reason": str, "changed_at": str},
+        pk="id",
+        not_null={"season", "state", "reason", "changed_at"},
+    )
+    db.table("season_changes").create_index(["season", "id"])
+    db.create_table(
+        "firings",
+        {
+            "id": int,
+            "rule": str,
+            "key": str,
+            "seasons": str,
+            "reason": str,
+            "evidence": str,
+            "fired_at": str,
+            "closed_at": str,
+            "closed_by": str,
+        },
+        pk="id",
+        not_null={"rule", "key", "seasons", "reason", "evidence", "fired_at"},
+    )
+    db.table("firings").create_index(["key"], unique=True)
+    # The outbox: written with its firing in one transaction, delivered at least once.
+    db.create_table(
+        "deliveries",
+        {
+            "id": int,
+            "firing_id": int,
+            "key": str,
+            "kind": str,
+            "settings": str,
+            "state": str,
+            "attempts": int,
+            "retry_at": str,
+            "outcome": str,
+            "changed_at": str,
+        },
+        pk="id",
+        not_null={"firing_id", "key", "kind", "settings", "state", "attempts", "changed_at"},
+        foreign_keys=[("firing_id", "firings", "id")],
+    )
+    db.table("deliveries").create_index(["key"], unique=True)
+    db.table("deliveries").create_index(["state", "id"])
+    # Append-only: the last judgement of a snapshot counts.
+    db.create_table(
+        "judgements",
+        {
+            "id": int,
+            "snapshot_id": int,
+            "against_id": int,
+            "verdict": str,
+            "judge": str,
+            "reason": str,
+            "figures": str,
+            "judged_at": str,
+        },
+        pk="id",
+        not_null={"snapshot_id", "verdict", "judge", "reason", "figures", "judged_at"},
+        foreign_keys=[("snapshot_id", "snapshots", "id"), ("against_id", "snapshots", "id")],
+    )
+    snapshots = db.table("snapshots")
+    snapshots.add_column("located", str)  # JSON: what a worker needs to load it again
+    snapshots.add_column("taught_until", str)  # labels noticed until then it may know
+    snapshots.add_column("held_out", str)  # JSON: [[video id, frame], …] it was not trained on
+    db.execute("UPDATE snapshots SET taught_until = first_seen_at")
+    db.table("pose_model").add_column("candidate_id", int, fk="snapshots", fk_col="id")
