@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from alwatch.config.sections import Export
     from alwatch.index import FrameIndex, IndexState, Neighbour
     from alwatch.ingest import Ingest
+    from alwatch.loop import LoopRules, SeasonLoop
     from alwatch.pose_models.process import PoseProcess
     from alwatch.protocols import (
         Embedder,
@@ -600,6 +601,54 @@ class App:
         ][:k]
         paths = self.store.videos.by_id(neighbour.video_id for neighbour in found_frames)
         return used, [(paths[neighbour.video_id].path, neighbour) for neighbour in found_frames]
+
+    # --- seasons -------------------------------------------------------------------------------
+
+    def loop_rules(self) -> LoopRules:
+        """What the settings say of seasons and triggers."""
+        from alwatch.loop import LoopRules
+        from alwatch.seasons.rules import Rule
+        from alwatch.seasons.states import Needs
+
+        settings, own = self.settings, {"actions"}
+        rounds = settings.rounds
+        return LoopRules(
+            needs=Needs(rounds.coverage_min, rounds.error_ratio, rounds.every_days),
+            rules=tuple(Rule(**rule.model_dump(exclude=own)) for rule in settings.triggers),
+            actions={
+                rule.name: tuple(
+                    (action.do, action.model_dump(mode="json", exclude={"do"}))
+                    for action in rule.actions
+                )
+                for rule in settings.triggers
+            },
+            last_days={one.season: one.last for one in settings.season.ranges},
+            budget=settings.queue.budget,
+            season_budget=rounds.season_budget,
+            check_s=rounds.check_s,
+        )
+
+    def season_loop(self) -> SeasonLoop:
+        """The clock that looks after the seasons."""
+        from alwatch.loop import SeasonLoop
+        from alwatch.seasons.assess import assess_season, inputs_of
+
+        alpha = self.settings.rounds.drift_alpha
+        makes_queues = self.settings.rounds.automatic and self.settings.exports
+        return SeasonLoop(
+            self.store,
+            self.loop_rules(),
+            inputs_of=lambda: inputs_of(self.store, self.embedded_with()),
+            assess=lambda season, before: assess_season(
+                self.store, self.embedded_with(), season, before=before, drift_alpha=alpha
+            ),
+            make_queue=self._queue_by_itself if makes_queues else None,
+            clock=self.clock,
+            timer=time.monotonic,
+        )
+
+    def _queue_by_itself(self, season: str, budget: int) -> Queue:
+        return self.make_queue(season, budget=budget)
 
     # --- rounds --------------------------------------------------------------------------------
 

@@ -158,6 +158,7 @@ class Daemon:
                 self._loop()
             finally:
                 self._notifier.send("STOPPING=1")
+                self._deliverer.close()
                 if self._model is not None:
                     self._model.close()
                 self._watcher.stop()
@@ -189,7 +190,10 @@ class Daemon:
                         self._app.store.scores.recover(self._app.clock())
                         broken = False
                     self._sync_labels()
-                    if not (self._register_scans(wait=False) or self._work() or self._score()):
+                    self._deliver()
+                    busy = self._register_scans(wait=False) or self._work() or self._score()
+                    self._look_after_seasons(idle=not busy)
+                    if not busy:
                         self._register_scans(wait=True)
                 except StoreError as error:
                     broken = True
@@ -255,6 +259,20 @@ class Daemon:
         self._notifier.send("STATUS=watching")
         return True
 
+    def _look_after_seasons(self, *, idle: bool) -> None:
+        """See now and then what the seasons need; new queues are exported at the next look."""
+        if not self._seasons.is_due(idle=idle):
+            return
+        said = self._seasons.tick(self._alive)
+        for line in said:
+            log.info("%s", shown(line))
+        self._export_pending()
+
+    def _deliver(self) -> None:
+        """Go on with what fired rules ask for."""
+        for line in self._deliverer.work():
+            log.info("%s", shown(line))
+
     def _sync_labels(self) -> None:
         """Read now and then which frames are labelled by now, and export what could not be."""
         if time.monotonic() < self._labels_due_s:
@@ -272,6 +290,9 @@ class Daemon:
                     sync.changed,
                     sync.gone,
                 )
+        self._export_pending()
+
+    def _export_pending(self) -> None:
         for queue_, to, exported in self._app.export_pending():
             self._alive()
             if isinstance(exported, AlwatchError):

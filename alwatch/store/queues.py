@@ -274,3 +274,22 @@ class Queues:
             [tool, to_blob(project)],
         )
         return {row["folder"]: row["video_id"] for row in rows}
+
+    def audited_in_projects(self) -> list[tuple[str, Path, str, int]]:
+        """Audited frames that are labelled, by the names that the projects know them by.
+
+        Returns
+        -------
+        list of (tool, project, folder, frame index)
+        """
+        rows = self._connection.rows(
+            "SELECT DISTINCT tool, project, folder, frame_index FROM queues "
+            "JOIN queue_frames ON queue_id = queues.id AND NOT withdrawn "
+            "AND rank <= COALESCE(json_extract(manifest, '$.audit_frames'), 0) "
+            "JOIN labels USING (video_id, frame_index) JOIN export_folders "
+            "USING (video_id, tool, project) ORDER BY tool, project, folder, frame_index"
+        )
+        return [
+            (row["tool"], to_path(row["project"]), row["folder"], row["frame_index"])
+            for row in rows
+        ]

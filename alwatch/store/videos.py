@@ -426,6 +426,14 @@ class Videos:
             return None
         return SeenFile(to_path(rows[0]["path"]), to_path(rows[0]["root"]), signature_of(rows[0]))
 
+    def newest_of(self, season: str) -> datetime | None:
+        """When the newest video of a season was discovered; None where it has none."""
+        sql = (
+            "SELECT MAX(discovered_at) FROM videos "
+            "WHERE season = ? AND state IN ('done', 'partial')"
+        )
+        return to_moment(self._connection.value(sql, [season]))
+
     def by_stem(self) -> dict[str, int]:
         """File name without its suffix to video id, for names that only one video bears."""
         stems: dict[str, set[int]] = {}

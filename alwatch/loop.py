@@ -1,0 +1,336 @@
+"""The clock that ticks now and then: figures -> state -> queue -> rules -> firing.
+
+It decides and asks; queues are made by the clock of rounds, and what a firing asks for is done by
+the clock of deliveries. Every step writes one row, so whatever a kill interrupts is decided again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from alwatch.errors import AlwatchError, NothingToDoError, StoreError
+from alwatch.records import Queue
+from alwatch.seasons import SeasonFigures
+from alwatch.seasons.rules import Assessed, Due, Fired, Rule, due_rules, replay
+from alwatch.seasons.states import (
+    Needs,
+    QueueOut,
+    UnderWay,
+    needs_of,
+    state_of,
+    wants_queue,
+)
+from alwatch.store import Store
+from alwatch.store.queues import QueueSummary
+from alwatch.store.seasons import Assessment
+from alwatch.store.snapshots import Judgement
+from alwatch.store.triggers import Firing
+
+log = logging.getLogger(__name__)
+
+_OVERDUE = 24  # checks that an archive in full work may miss
+
+
+class Assess(Protocol):
+    """Computes the figures of a season from the store."""
+
+    def __call__(self, season: str, before: SeasonFigures | None) -> SeasonFigures:
+        """The season's figures; `before` are those of the last assessment."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRules:
+    """What the settings say of the loop.
+
+    Parameters
+    ----------
+    needs : Needs
+    rules : tuple of Rule
+    actions : mapping of str to tuple of (kind, settings)
+        What each rule asks for.
+    last_days : mapping of str to date
+        Of the seasons that have one.
+    budget, season_budget : int
+        Frames of one queue, and of all that are made here for one season.
+    check_s : float
+    """
+
+    needs: Needs
+    rules: tuple[Rule, ...]
+    actions: Mapping[str, tuple[tuple[str, dict[str, Any]], ...]]
+    last_days: Mapping[str, date]
+    budget: int
+    season_budget: int
+    check_s: float
+
+    @property
+    def labels_wanted(self) -> int:
+        """New labels with which a rule asks for retraining; one queue's where no rule counts."""
+        counts = [rule.new_labels for rule in self.rules if rule.new_labels is not None]
+        return min(counts, default=self.budget)
+
+
+class SeasonLoop:
+    """Looks after the seasons.
+
+    Parameters
+    ----------
+    store : Store
+    rules : LoopRules
+    inputs_of : callable
+        What every season's figures depend on, as one text for each: while it stays, so do they.
+    assess : Assess
+    make_queue : callable or None
+        Makes a queue of so many frames of a season and exports it; None where the daemon makes
+        none by itself.
+    clock : callable
+        The time of day, in UTC.
+    timer : callable
+        Seconds on a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rules: LoopRules,
+        *,
+        inputs_of: Callable[[], Mapping[str, str]],
+        assess: Assess,
+        make_queue: Callable[[str, int], Queue] | None,
+        clock: Callable[[], datetime],
+        timer: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._rules = rules
+        self._inputs_of = inputs_of
+        self._assess = assess
+        self._make_queue = make_queue
+        self._clock = clock
+        self._timer = timer
+        self._due_s = -math.inf
+
+    def is_due(self, *, idle: bool) -> bool:
+        """Whether it is time to look; while there is other work, only where it is long overdue."""
+        late_s = self._timer() - self._due_s
+        return late_s >= (0 if idle else _OVERDUE * self._rules.check_s)
+
+    def tick(self, on_step: Callable[[], None] = lambda: None) -> list[str]:
+        """Look at every season once; what has happened, in lines for the log.
+
+        Parameters
+        ----------
+        on_step : callable
+            Called between steps, each of which may take a while.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be used.
+        """
+        self._due_s = self._timer() + self._rules.check_s
+        try:
+            inputs = self._inputs_of()
+        except NothingToDoError:
+            return []
+        said = []
+        for season, text in inputs.items():
+            self._assess_if_changed(season, text)
+            on_step()
+        self._close_firings()
+        for season in inputs:
+            said += self._advance(season)
+            on_step()
+        for due in self._due():
+            said.append(self._fire(due))
+        return said
+
+    # --- figures and states --------------------------------------------------------------------
+
+    def _assess_if_changed(self, season: str, inputs: str) -> None:
+        before = self._store.seasons.latest().get(season)
+        if before is not None and before.inputs == inputs:
+            return
+        figures = self._assess(season, SeasonFigures.from_dict(before.figures) if before else None)
+        self._store.seasons.assess(season, inputs, figures.as_dict(), self._clock())
+
+    def _advance(self, season: str) -> Iterator[str]:
+        """Enter the season's state, and make it a queue if it needs one."""
+        now = self._clock()
+        figures = SeasonFigures.from_dict(self._store.seasons.latest()[season].figures)
+        under_way = under_way_of(self._store, season)
+        needs = needs_of(figures, under_way, self._rules.needs, now)
+        state, reason = state_of(figures, under_way, needs)
+        if self._store.seasons.enter(season, state, reason, now):
+            yield f"season {season}: {state} ({reason})"
+        if wants_queue(figures, under_way, needs, labels_wanted=self._rules.labels_wanted):
+            yield from self._queue(season, "; ".join(needs))
+
+    def _queue(self, season: str, why: str) -> Iterator[str]:
+        mine = [queue for queue in _live_queues(self._store) if queue.season == season]
+        budget = min(
+            self._rules.budget, self._rules.season_budget - sum(queue.frames for queue in mine)
+        )
+        if self._make_queue is None or budget < 1:
+            return
+        try:
+            queue = self._make_queue(season, budget)
+        except StoreError:
+            raise
+        except AlwatchError as error:
+            yield f"season {season}: no queue could be made: {error}"
+            return
+        yield f"queue {queue.id}: {len(queue.frames)} frames of season {season} ({why})"
+        out = f"queue {queue.id}: 0 of {len(queue.frames)} frames done"
+        self._store.seasons.enter(season, "queue out", out, self._clock())
+
+    # --- rules ---------------------------------------------------------------------------------
+
+    def _due(self) -> list[Due]:
+        return due_rules(
+            self._rules.rules,
+            history_of(self._store),
+            fired_of(self._store),
+            last_days=self._rules.last_days,
+            now=self._clock(),
+        )
+
+    def _fire(self, due: Due) -> str:
+        firing = self._store.triggers.fire(
+            due.rule,
+            seasons=due.seasons,
+            reason=due.reason,
+            evidence=evidence_of(self._store, due),
+            actions=self._rules.actions[due.rule],
+            now=self._clock(),
+        )
+        for season in due.seasons:
+            self._store.seasons.enter(season, "retraining asked", due.reason, self._clock())
+        return f"rule {due.rule} has fired as {firing.key}: {due.reason}"
+
+    def _close_firings(self) -> None:
+        judgements = self._store.snapshots.judgements()
+        for firing in self._store.triggers.firings(open_only=True):
+            answer = answer_to(firing, judgements)
+            if answer is not None:
+                self._store.triggers.close(firing, verdict_in_words(answer), self._clock())
+
+
+def under_way_of(store: Store, season: str) -> UnderWay:
+    """What goes on for a season, as the store has it."""
+    queues = [queue for queue in _live_queues(store) if queue.season == season]
+    out = [queue for queue in queues if queue.labelled + queue.skipped < queue.frames]
+    judgements = store.snapshots.judgements()
+    asking = [
+        firing
+        for firing in store.triggers.firings(open_only=True)
+        if season in firing.seasons and answer_to(firing, judgements) is None
+    ]
+    candidate = store.snapshots.candidate()
+    change = store.seasons.states().get(season)
+    verdict = None
+    if change is not None and change.state in ("retraining asked", "new snapshot"):
+        since = [judgement for judgement in judgements if judgement.at > change.at]
+        verdict = verdict_in_words(since[-1]) if since else None
+    return UnderWay(
+        any_labels=any(counts.labelled for counts in store.pools.season_counts()),
+        queue_out=(
+            QueueOut(out[-1].id, out[-1].labelled + out[-1].skipped, out[-1].frames)
+            if out
+            else None
+        ),
+        last_queue_at=queues[-1].created_at if queues else None,
+        newest_video_at=store.videos.newest_of(season),
+        asked=asked_in_words(store, asking[-1]) if asking else None,
+        candidate=candidate.name if candidate else None,
+        verdict=verdict,
+    )
+
+
+def asked_in_words(store: Store, firing: Firing) -> str:
+    """Why a firing asks for retraining, and what keeps it from being done."""
+    deliveries = store.triggers.deliveries(firing=firing)
+    failed = [each for each in deliveries if each.state == "failed"]
+    if not failed:
+        return firing.reason
+    return f"{firing.reason}; {failed[-1].kind} failed: {failed[-1].outcome}"
+
+
+def answer_to(firing: Firing, judgements: Sequence[Judgement]) -> Judgement | None:
+    """The first judgement of a snapshot that came after a firing."""
+    return next((j for j in judgements if j.first_seen_at > firing.fired_at), None)
+
+
+def verdict_in_words(judgement: Judgement) -> str:
+    """A judgement in one line."""
+    verb = "is promoted" if judgement.verdict == "promoted" else "is set aside"
+    return f"{judgement.snapshot.name} {verb}: {judgement.reason}"
+
+
+def history_of(store: Store) -> list[Assessed]:
+    """Every assessment as the rules want it."""
+    return [_assessed(assessment) for assessment in store.seasons.assessments()]
+
+
+def _assessed(assessment: Assessment) -> Assessed:
+    figures = SeasonFigures.from_dict(assessment.figures)
+    return Assessed(assessment.season, assessment.at, figures)
+
+
+def fired_of(store: Store) -> list[Fired]:
+    """Every firing as the rules want it."""
+    return [
+        Fired(firing.rule, firing.fired_at, firing.evidence["labelled"])
+        for firing in store.triggers.firings()
+    ]
+
+
+def dry_run(store: Store, rules: LoopRules) -> list[Due]:
+    """What the rules would have fired over the past, had they been in force all along."""
+    return replay(rules.rules, history_of(store), last_days=rules.last_days)
+
+
+def evidence_of(store: Store, due: Due) -> dict[str, Any]:
+    """Why a rule fires, as JSON: the figures, the queues, the frames, and who must not be taught.
+
+    `held_out` are the audited frames, by the names that the labelling projects know them by: a
+    training that leaves them out is judged on frames that it has never seen.
+    """
+    latest = store.seasons.latest()
+    current = store.snapshots.current().snapshot
+    queues = [queue for queue in _live_queues(store) if queue.season in due.seasons]
+    return {
+        "rule": due.rule,
+        "seasons": list(due.seasons),
+        "reason": due.reason,
+        "at": due.at.isoformat(timespec="seconds"),
+        "conditions": {
+            season: [asdict(condition) for condition in conditions]
+            for season, conditions in due.conditions.items()
+        },
+        "figures": {season: latest[season].figures for season in due.seasons},
+        "labelled": {season: latest[season].figures["labelled"] for season in due.seasons},
+        "snapshot": asdict(current) if current else None,
+        "queues": [
+            {
+                "queue": queue.id,
+                "season": queue.season,
+                "frames": queue.frames,
+                "labelled": queue.labelled,
+            }
+            for queue in queues
+        ],
+        "held_out": [
+            {"tool": tool, "project": str(project), "folder": folder, "frame": frame}
+            for tool, project, folder, frame in store.queues.audited_in_projects()
+        ],
+    }
+
+
+def _live_queues(store: Store) -> list[QueueSummary]:
+    return [queue for queue in store.queues.summaries() if queue.withdrawn_at is None]
