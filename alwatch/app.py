@@ -610,7 +610,7 @@ class App:
         from alwatch.seasons.rules import Rule
         from alwatch.seasons.states import Needs
 
-        settings, own = self.settings, {"actions"}
+        settings, own = self.settings, {"actions", "held_out"}
         rounds = settings.rounds
         return LoopRules(
             needs=Needs(rounds.coverage_min, rounds.error_ratio, rounds.every_days),

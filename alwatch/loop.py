@@ -7,7 +7,6 @@ the clock of deliveries. Every step writes one row, so whatever a kill interrupt
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -113,20 +112,24 @@ class SeasonLoop:
         self._make_queue = make_queue
         self._clock = clock
         self._timer = timer
-        self._due_s = -math.inf
+        self._due_s = timer()
 
-    def is_due(self, *, idle: bool) -> bool:
-        """Whether it is time to look; while there is other work, only where it is long overdue."""
+    def is_due(self, *, at_rest: bool) -> bool:
+        """Whether it is time to look; while videos come in, only where it is long overdue."""
         late_s = self._timer() - self._due_s
-        return late_s >= (0 if idle else _OVERDUE * self._rules.check_s)
+        return late_s >= (0 if at_rest else _OVERDUE * self._rules.check_s)
 
-    def tick(self, on_step: Callable[[], None] = lambda: None) -> list[str]:
+    def tick(
+        self, on_step: Callable[[], None] = lambda: None, *, may_queue: bool = True
+    ) -> list[str]:
         """Look at every season once; what has happened, in lines for the log.
 
         Parameters
         ----------
         on_step : callable
             Called between steps, each of which may take a while.
+        may_queue : bool
+            Whether queues may be made: not while it is unknown what is labelled.
 
         Raises
         ------
@@ -144,7 +147,7 @@ class SeasonLoop:
             on_step()
         self._close_firings()
         for season in inputs:
-            said += self._advance(season)
+            said += self._advance(season, may_queue=may_queue)
             on_step()
         for due in self._due():
             said.append(self._fire(due))
@@ -159,7 +162,7 @@ class SeasonLoop:
         figures = self._assess(season, SeasonFigures.from_dict(before.figures) if before else None)
         self._store.seasons.assess(season, inputs, figures.as_dict(), self._clock())
 
-    def _advance(self, season: str) -> Iterator[str]:
+    def _advance(self, season: str, *, may_queue: bool) -> Iterator[str]:
         """Enter the season's state, and make it a queue if it needs one."""
         now = self._clock()
         figures = SeasonFigures.from_dict(self._store.seasons.latest()[season].figures)
@@ -168,7 +171,8 @@ class SeasonLoop:
         state, reason = state_of(figures, under_way, needs)
         if self._store.seasons.enter(season, state, reason, now):
             yield f"season {season}: {state} ({reason})"
-        if wants_queue(figures, under_way, needs, labels_wanted=self._rules.labels_wanted):
+        wanted = self._rules.labels_wanted
+        if may_queue and wants_queue(figures, under_way, needs, labels_wanted=wanted):
             yield from self._queue(season, "; ".join(needs))
 
     def _queue(self, season: str, why: str) -> Iterator[str]:

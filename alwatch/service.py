@@ -260,11 +260,16 @@ class Daemon:
         return True
 
     def _look_after_seasons(self, *, idle: bool) -> None:
-        """See now and then what the seasons need; new queues are exported at the next look."""
-        if not self._seasons.is_due(idle=idle):
+        """See now and then what the seasons need, and export the queues that it made.
+
+        Labels are read first, as what is labelled needs no queue.
+        """
+        roots = [root.path for root in self._app.watched_roots()]
+        is_at_rest = idle and all(self._settling.next_due_s(root) is None for root in roots)
+        if not self._seasons.is_due(at_rest=is_at_rest):
             return
-        said = self._seasons.tick(self._alive)
-        for line in said:
+        all_read = self._read_labels()
+        for line in self._seasons.tick(self._alive, may_queue=all_read):
             log.info("%s", shown(line))
         self._export_pending()
 
@@ -275,12 +280,18 @@ class Daemon:
 
     def _sync_labels(self) -> None:
         """Read now and then which frames are labelled by now, and export what could not be."""
-        if time.monotonic() < self._labels_due_s:
-            return
+        if time.monotonic() >= self._labels_due_s:
+            self._read_labels()
+            self._export_pending()
+
+    def _read_labels(self) -> bool:
+        """Read every project's labels; whether all of them could be."""
         self._labels_due_s = time.monotonic() + self._app.settings.labels.scan_s
+        all_read = True
         for sync in self._app.sync_labels():
             self._alive()
             if sync.problem:
+                all_read = False
                 log.warning("%s", sync.problem)
             elif sync.new or sync.changed or sync.gone:
                 log.info(
@@ -290,7 +301,7 @@ class Daemon:
                     sync.changed,
                     sync.gone,
                 )
-        self._export_pending()
+        return all_read
 
     def _export_pending(self) -> None:
         for queue_, to, exported in self._app.export_pending():

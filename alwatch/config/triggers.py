@@ -206,6 +206,11 @@ class Trigger(Section):
     per_30_days_max: Count = Field(
         default=8, description="How often the rule may fire within 30 days."
     )
+    held_out: bool = Field(
+        default=False,
+        description="Whether the training that its actions start leaves out the audited frames, "
+        "which the evidence lists as held_out. The new snapshot is then judged on them.",
+    )
     actions: Annotated[tuple[Action, ...], NotEmpty, Must("a list of at least one action")] = Field(
         description="What is done when it fires."
     )

@@ -1,4 +1,4 @@
-"""The demo: a drawn archive, the real daemon, and the queue and page that come of it."""
+"""The demo: a drawn archive, the real daemon, and the whole loop from drift to a better model."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import av
 import numpy as np
 
 from alwatch.app import App
 from alwatch.config import load_settings
 from alwatch.demo.draw import DrawnVideo, draw_archive
+from alwatch.demo.labelling import examples_of, label_before, label_queue
+from alwatch.demo.retrain import add_model
 from alwatch.errors import AlwatchError, SettingsError
 from alwatch.pages import queue_page
-from alwatch.pose_models.unet import export_unet, train_unet
 from alwatch.sheet import draw_score_sheet
 from alwatch.web.queue_page import write_queue_page
 
-PATIENCE_S = 120.0
-FIRST_BUDGET, BUDGET = 8, 12
+PATIENCE_S = 300.0
+VIDEOS, SECONDS = 6, 6.0
+LABEL_STRIDE = 5
 SHEET_FRAMES = 4
-TRAINING_STRIDE = 5
-TRAINING_STEPS = 120
-MODEL_SIZE_PX = (96, 128)
+_POLL_S = 0.2
 _MARKER = ".alwatch-demo"
 
 SETTINGS = """\
-# Written by `alwatch demo`. See the README, or `alwatch init --full`, for every setting.
+# Written by `alwatch demo`. See the README, or `alwatch init --full`, for every setting. The
+# demo's archive is small and its time short; a real one waits longer and asks for more labels.
 state_dir: state
 archive:
   - path: archive
-    settle_s: 1   # a real archive is given a minute
+    settle_s: 1
 season:
   from: path
   pattern: '^(?P<season>[^/]+)/'
@@ -44,20 +44,38 @@ sampling:
   rate_hz: 5
 pose_model:
   kind: exported
-  project: model/mouse.yaml
+  project: models     # the newest model in it
+  scan_s: 2
+  settle_s: 1
+queue:
+  budget: 24
+  audit_share: 0.34
 exports:
   - to: folder
     project: queues
+labels:
+  scan_s: 2
+rounds:
+  check_s: 2
+  drift_alpha: 0.05
+triggers:
+  - name: retrain
+    new_labels: 20
+    held_out: true    # the training leaves out the audited frames
+    actions:
+      - do: command
+        command: [{python}, -m, alwatch.demo.retrain, {folder}]
+        timeout_s: 600
 """
 
 
 def run_demo(folder: Path, *, seed: int, say: Callable[[str], None]) -> Path:
-    """Draw two seasons, drop them into a folder that the daemon watches, and queue frames.
+    """Play two seasons of a lab, in about a minute, with the real daemon.
 
-    A small pose model is trained on the first season, whose bodyparts the drawing knows, as a
-    lab's model is on last season's labels; the daemon scores both seasons by it. The frames of
-    the first season's queue stand for those that are labelled already; the second season's queue
-    then holds what is farthest from them.
+    The first season is labelled, and a small model trained on it, when the daemon starts. The
+    second one looks different: drift is found, a queue goes out, its frames are labelled by an
+    oracle that knows the drawing, a rule asks for retraining, a small network is really
+    trained, and the new model is judged on frames that it was not trained on.
 
     Parameters
     ----------
@@ -71,7 +89,7 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None]) -> Path:
     Returns
     -------
     Path
-        The HTML page.
+        The HTML page that tells the story.
 
     Raises
     ------
@@ -82,59 +100,148 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], None]) -> Path:
     """
     _prepare(folder)
     say("Drawing an archive of two seasons …")
-    drawn = draw_archive(folder / "drawn", rng=np.random.default_rng(seed))
+    drawn = draw_archive(
+        folder / "drawn",
+        rng=np.random.default_rng(seed),
+        videos_per_season=VIDEOS,
+        seconds=SECONDS,
+    )
     first, second = dict.fromkeys(video.season for video in drawn)
-    say(f"Training a small pose model on {first} …")
-    train_model([video for video in drawn if video.season == first], folder / "model")
+    truth = {folder / "archive" / v.season / v.path.name: v for v in drawn}
+    before = [video for video in drawn if video.season == first]
+    n_labels = label_before(before, folder / "queues" / "queue-0000", stride=LABEL_STRIDE)
+    say(f"{first} is labelled ({n_labels} frames); training a small pose model on it …")
+    add_model(examples_of(folder / "queues", before[0].bodyparts), folder / "models")
     settings_file = folder / "alwatch.yaml"
-    settings_file.write_text(SETTINGS, encoding="utf-8")
+    settings_file.write_text(
+        SETTINGS.format(python=sys.executable, folder=folder), encoding="utf-8"
+    )
     app = App(load_settings(settings_file))
     with _daemon(settings_file, folder / "daemon.log") as daemon:
-        say(f"The daemon runs; dropping {len(drawn)} videos into {folder / 'archive'} …")
-        for video in drawn:
-            target = folder / "archive" / video.season / video.path.name
-            target.parent.mkdir(exist_ok=True)
-            shutil.copy(video.path, target)
-        _wait_for_videos(app, len(drawn), daemon, folder / "daemon.log", say)
-        queues = [
-            app.make_queue(first, budget=FIRST_BUDGET, seed=seed),
-            app.make_queue(second, budget=BUDGET, seed=seed),
-        ]
-        for queue in queues:
-            for to, exported in app.export_as_set(queue):
-                say(f"Queue {queue.id} ({queue.season}): {exported.written} frames as {to}.")
-    page = folder / "queue.html"
-    command = f"alwatch --config {settings_file} queue {second} --budget {BUDGET} --seed {seed}"
-    sheet = folder / "scores.png"
-    ranked = app.ranked_frames("mpe", None)
-    draw_score_sheet(app, sheet, ranked, count=SHEET_FRAMES, by="mpe")
-    for row in app.snapshots_on_seasons():
-        say(f"{row.season}: mean uncertainty of the model {row.uncertainty:.3f}")
-    shown_page = queue_page(app, queues[-1], command=command, score_sheet=sheet.read_bytes())
-    write_queue_page(page, shown_page)
+        watch = _Watch(app, daemon, folder / "daemon.log", say)
+        for season in (first, second):
+            say(f"{season} arrives in {folder / 'archive'}; the daemon is watching.")
+            for place, video in truth.items():
+                if video.season == season:
+                    place.parent.mkdir(exist_ok=True)
+                    shutil.copy(video.path, place)
+            watch.until(season, truth)
+    page = _tell(app, folder, second, truth, seed, say)
     app.close()
     shutil.rmtree(folder / "drawn")
-    say(f"Look further with: alwatch --config {settings_file} status")
+    say(f"Look further with: alwatch --config {settings_file} seasons show {second}")
     return page
 
 
-def train_model(videos: Sequence[DrawnVideo], folder: Path) -> Path:
-    """Train a small pose model on drawn videos and export it; the YAML file of the model."""
-    frames, points = [], []
-    for video in videos:
-        with av.open(str(video.path)) as container:
-            for index, frame in enumerate(container.decode(video=0)):
-                if index % TRAINING_STRIDE == 0:
-                    frames.append(frame.to_ndarray(format="rgb24"))
-                    points.append(video.keypoints[index])
-    network = train_unet(
-        np.stack(frames), np.stack(points), input_size_px=MODEL_SIZE_PX, width=8,
-        steps=TRAINING_STEPS, batch_size=8,
-    )  # fmt: skip
-    folder.mkdir()
-    return export_unet(
-        network, folder / "mouse.yaml", bodyparts=videos[0].bodyparts, input_size_px=MODEL_SIZE_PX
-    )
+class _Watch:
+    """Follows the daemon through its store, and labels what it queues."""
+
+    def __init__(
+        self,
+        app: App,
+        daemon: subprocess.Popen[bytes],
+        log_file: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self._app = app
+        self._daemon = daemon
+        self._log_file = log_file
+        self._say = say
+        self._told = 0
+        self._labelled: set[int] = set()
+
+    def until(self, season: str, truth: Mapping[Path, DrawnVideo]) -> None:
+        """Wait until all is ingested, scored, labelled and judged, and the season is quiet.
+
+        Raises
+        ------
+        AlwatchError
+            The daemon ended, or it takes too long.
+        """
+        until_s = time.monotonic() + PATIENCE_S
+        n_videos = sum(video.season == season for video in truth.values())
+        while not self._is_quiet(season, n_videos):
+            if self._daemon.poll() is not None or time.monotonic() > until_s:
+                raise AlwatchError(self._why())
+            time.sleep(_POLL_S)
+            self._tell_changes()
+            self._label(truth)
+
+    def _is_quiet(self, season: str, n_videos: int) -> bool:
+        store = self._app.store
+        assessment = store.seasons.latest().get(season)
+        state = store.seasons.states().get(season)
+        snapshot = store.snapshots.current().snapshot
+        if assessment is None or state is None or snapshot is None:
+            return False
+        return (
+            state.state == "quiet"
+            and assessment.figures["videos"] == n_videos
+            and assessment.figures["snapshot"] == snapshot.sha256
+            and store.scores.progress(snapshot).videos_left == 0
+        )
+
+    def _tell_changes(self) -> None:
+        changes = self._app.store.seasons.changes()
+        for change in changes[self._told :]:
+            self._say(f"  {change.season}: {change.state} ({change.reason})")
+        self._told = len(changes)
+
+    def _label(self, truth: Mapping[Path, DrawnVideo]) -> None:
+        for queue in self._app.store.queues.summaries():
+            if queue.exported_to and queue.id not in self._labelled:
+                folder = self._app.settings.exports[0].project / f"queue-{queue.id:04d}"
+                self._labelled.add(queue.id)
+                count = label_queue(folder, truth)
+                self._say(f"  An oracle labels the {count} frames of queue {queue.id}.")
+
+    def _why(self) -> str:
+        what = "has ended" if self._daemon.poll() is not None else f"took over {PATIENCE_S:g} s"
+        states = self._app.store.seasons.states().values()
+        told = ", ".join(f"{change.season} {change.state}" for change in states) or "no season"
+        tail = self._log_file.read_text(errors="replace").strip().splitlines()[-3:]
+        return (
+            f"The demo's daemon {what} with {told}; its log, {self._log_file}, ends: "
+            f"{' / '.join(tail) or '(empty)'}"
+        )
+
+
+def _tell(
+    app: App,
+    folder: Path,
+    season: str,
+    truth: Mapping[Path, DrawnVideo],
+    seed: int,
+    say: Callable[[str], None],
+) -> Path:
+    """Write the pages, and say what the new model has brought."""
+    for row in app.snapshots_on_seasons():
+        error = true_error_px(app, row.snapshot.sha256, row.season, truth)
+        say(
+            f"{row.snapshot.name} on {row.season}: mean uncertainty {row.uncertainty:.3f}, "
+            f"true error {error:.1f} px"
+        )
+    queue = app.get_queue(app.store.queues.summaries()[-1].id)
+    sheet = folder / "scores.png"
+    draw_score_sheet(app, sheet, app.ranked_frames("mpe", None), count=SHEET_FRAMES, by="mpe")
+    command = f"alwatch --config {folder / 'alwatch.yaml'} queue {season} --seed {seed}"
+    shown_page = queue_page(app, queue, command=command, score_sheet=sheet.read_bytes())
+    write_queue_page(folder / "queue.html", shown_page)
+    return folder / "queue.html"
+
+
+def true_error_px(app: App, sha256: str, season: str, truth: Mapping[Path, DrawnVideo]) -> float:
+    """Mean error of a snapshot over every scored frame of a season, by the drawing itself."""
+    snapshot = next(s for s in app.store.snapshots.scored() if s.sha256 == sha256)
+    errors = []
+    for video_id, of_season in app.store.scores.scored_videos(snapshot):
+        scores = app.store.scores.of_video(video_id, snapshot, ["pose"])
+        video = truth.get(app.store.videos.by_id([video_id])[video_id].path)
+        if of_season == season and scores is not None and video is not None:
+            found = scores.signals["pose"][:, 0, :, :2]
+            apart = found - video.keypoints[scores.frame_indices]
+            errors.append(np.linalg.norm(apart, axis=-1).ravel())
+    return float(np.nanmean(np.concatenate(errors)))
 
 
 def _prepare(folder: Path) -> None:
@@ -145,8 +252,8 @@ def _prepare(folder: Path) -> None:
                 "name an empty or a new folder."
             )
         shutil.rmtree(folder)
-    (folder / "archive").mkdir(parents=True)
-    (folder / "queues").mkdir()
+    for name in ("archive", "queues", "models"):
+        (folder / name).mkdir(parents=True)
     (folder / _MARKER).touch()
 
 
@@ -161,34 +268,3 @@ def _daemon(settings_file: Path, log_file: Path) -> Iterator[subprocess.Popen[by
         finally:
             daemon.send_signal(signal.SIGTERM)
             daemon.wait()
-
-
-def _wait_for_videos(
-    app: App,
-    n_videos: int,
-    daemon: subprocess.Popen[bytes],
-    log_file: Path,
-    say: Callable[[str], None],
-) -> None:
-    until_s = time.monotonic() + PATIENCE_S
-    told = scored = 0
-    while told < n_videos or scored < n_videos:
-        if daemon.poll() is not None or time.monotonic() > until_s:
-            what = "has ended" if daemon.poll() is not None else f"took over {PATIENCE_S:g} s"
-            tail = log_file.read_text(errors="replace").strip().splitlines()[-3:]
-            raise AlwatchError(
-                f"The demo's daemon {what} with {told} of {n_videos} videos ingested and {scored} "
-                f"scored; its log, {log_file}, ends: {' / '.join(tail) or '(empty)'}"
-            )
-        time.sleep(0.2)
-        counts = app.store.videos.counts()
-        done = counts.done + counts.partial + counts.quarantined
-        if done != told:
-            say(f"  {done} of {n_videos} videos ingested, {app.store.pools.n_frames()} frames")
-        told = done
-        snapshot = app.store.scores.current().snapshot
-        if snapshot is not None:
-            progress = app.store.scores.progress(snapshot)
-            if progress.videos_done + progress.videos_failed != scored:
-                scored = progress.videos_done + progress.videos_failed
-                say(f"  {scored} of {n_videos} videos scored by the pose model")

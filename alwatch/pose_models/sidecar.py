@@ -96,11 +96,12 @@ class ExportedSource:
     Parameters
     ----------
     sidecar : Path
-        Its YAML file.
+        Its YAML file, or a folder of models, of which the newest counts: a training that adds one
+        leaves the one before as it is.
     """
 
     def __init__(self, sidecar: Path) -> None:
-        self._path = sidecar
+        self._place = sidecar
         self._files = HashedFiles()
 
     def find(self) -> LocatedSnapshot:
@@ -113,17 +114,28 @@ class ExportedSource:
         PoseModelError
             One of them is not readable at this moment.
         """
-        sidecar = read_sidecar(self._path)
+        path = _newest_in(self._place) if self._place.is_dir() else self._place
+        sidecar = read_sidecar(path)
         apart = _weights_apart(sidecar.file) if sidecar.format == "onnx" else []
-        files = [self._path, sidecar.file, *apart]
+        files = [path, sidecar.file, *apart]
         snapshot = Snapshot(
             kind="exported",
-            name=self._path.stem,
+            name=path.stem,
             sha256=self._files.sha256(files),
             bodyparts=sidecar.bodyparts,
         )
-        model = {"sidecar": str(self._path)}
+        model = {"sidecar": str(path)}
         return LocatedSnapshot(snapshot, model, self._files.signatures(files))
+
+
+def _newest_in(folder: Path) -> Path:
+    found = [path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")]
+    if not found:
+        raise SettingsError(
+            f"pose_model.project is {shown(folder)}, a folder in which no model's YAML file lies; "
+            "export one into it, or name another."
+        )
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def read_sidecar(path: Path) -> Sidecar:
