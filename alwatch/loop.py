@@ -230,10 +230,11 @@ def under_way_of(store: Store, season: str) -> UnderWay:
     queues = [queue for queue in _live_queues(store) if queue.season == season]
     out = [queue for queue in queues if queue.labelled + queue.skipped < queue.frames]
     judgements = store.snapshots.judgements()
+    firings = [firing for firing in store.triggers.firings() if season in firing.seasons]
     asking = [
         firing
-        for firing in store.triggers.firings(open_only=True)
-        if season in firing.seasons and answer_to(firing, judgements) is None
+        for firing in firings
+        if firing.closed_at is None and answer_to(firing, judgements) is None
     ]
     candidate = store.snapshots.candidate()
     change = store.seasons.states().get(season)
@@ -250,6 +251,7 @@ def under_way_of(store: Store, season: str) -> UnderWay:
         ),
         last_queue_at=queues[-1].created_at if queues else None,
         newest_video_at=store.videos.newest_of(season),
+        labelled_before=firings[-1].evidence["labelled"][season] if firings else 0,
         asked=asked_in_words(store, asking[-1]) if asking else None,
         candidate=candidate.name if candidate else None,
         verdict=verdict,

@@ -53,6 +53,8 @@ class UnderWay:
     last_queue_at : datetime or None
     newest_video_at : datetime or None
         When its newest video was discovered.
+    labelled_before : int
+        Its labels when retraining was asked for last: they do not count again.
     asked : str or None
         The reason of a firing that no judgement has followed.
     candidate : str or None
@@ -65,6 +67,7 @@ class UnderWay:
     queue_out: QueueOut | None = None
     last_queue_at: datetime | None = None
     newest_video_at: datetime | None = None
+    labelled_before: int = 0
     asked: str | None = None
     candidate: str | None = None
     verdict: str | None = None
@@ -136,11 +139,12 @@ def wants_queue(
     under_way : UnderWay
     needs : tuple of str
     labels_wanted : int
-        New labels with which a rule asks for retraining; while there are fewer, the season gets
-        another queue.
+        New labels with which a rule asks for retraining; while there are fewer that it has not
+        been asked for with, the season gets another queue.
     """
+    unused = min(_awaiting(figures), figures.labelled - under_way.labelled_before)
     is_busy = under_way.queue_out or under_way.asked or under_way.candidate or under_way.verdict
-    return bool(needs) and not is_busy and _awaiting(figures) < labels_wanted
+    return bool(needs) and not is_busy and unused < labels_wanted
 
 
 def _awaiting(figures: SeasonFigures) -> int:

@@ -111,3 +111,11 @@ def test_a_season_gets_queues_until_the_labels_are_enough_for_a_training() -> No
     assert wants_queue(some, STARTED, ("drift",), labels_wanted=50)
     assert not wants_queue(replace(some, new_labels=50), STARTED, ("drift",), labels_wanted=50)
     assert not wants_queue(CALM, STARTED, (), labels_wanted=50)
+
+
+def test_labels_that_a_training_could_not_use_do_not_end_the_season_s_queues() -> None:
+    # The snapshot that was trained on these 50 was set aside, so the model still needs labels.
+    set_aside = replace(DRIFTED, labelled=50, new_labels=50)
+    assert wants_queue(
+        set_aside, replace(STARTED, labelled_before=50), ("drift",), labels_wanted=50
+    )
