@@ -109,7 +109,9 @@ def test_no_second_queue_while_anything_is_under_way(busy: dict[str, object]) ->
 def test_a_season_gets_queues_until_the_labels_are_enough_for_a_training() -> None:
     some = replace(DRIFTED, labelled=40, new_labels=40)
     assert wants_queue(some, STARTED, ("drift",), labels_wanted=50)
-    assert not wants_queue(replace(some, new_labels=50), STARTED, ("drift",), labels_wanted=50)
+    assert not wants_queue(
+        replace(some, labelled=50, new_labels=50), STARTED, ("drift",), labels_wanted=50
+    )
     assert not wants_queue(CALM, STARTED, (), labels_wanted=50)
 
 
