@@ -25,7 +25,7 @@ from alwatch.scores.distances import relative_squares, squared_lengths
 from alwatch.scores.moments import moments_of
 from alwatch.scores.projection import principal_coordinates
 
-PERMUTATIONS = 9_999
+PERMUTATIONS = 19_999
 """Random exchanges; where there are no more ways than that, all are tried instead."""
 
 _DIMENSIONS = 32
