@@ -22,7 +22,9 @@ def rng() -> np.random.Generator:
 def test_every_video_counts_alike_however_many_frames_it_has() -> None:
     errors = np.array([1.0, 1.0, 1.0, 1.0, 5.0, np.nan])
     found = mean_over_videos(errors, np.array([3, 3, 3, 3, 8, 8]), rng())
-    assert (found.mean, found.low, found.high, found.n_videos) == (3.0, 1.0, 5.0, 2)
+    assert (found.mean, found.n_videos) == (3.0, 2)
+    # Student's t of the values 1 and 5: 12.706 standard errors of 2.
+    assert (found.low, found.high) == pytest.approx((3 - 25.412, 3 + 25.412), abs=1e-3)
 
 
 def test_one_video_says_nothing_of_how_videos_differ() -> None:
@@ -43,13 +45,20 @@ def test_the_interval_of_many_videos_is_that_of_students_t() -> None:
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.1)
 
 
-def test_of_few_videos_the_interval_still_holds_nine_times_in_ten() -> None:
-    """Six videos, 400 experiments; plain percentiles hold 85 % here, so this can fail."""
-    draws = np.random.default_rng(2).normal(0, 1, (400, 6))
-    expanded = [mean_over_videos(row, np.arange(6), rng()) for row in draws]
+@pytest.mark.parametrize("n_videos", [2, 3, 6])
+def test_of_few_videos_the_interval_still_holds_nine_times_in_ten(n_videos: int) -> None:
+    """300 experiments; plain percentiles hold in 51, 74 and 86 % of them."""
+    draws = np.random.default_rng(2).normal(0, 1, (300, n_videos))
+    found = [mean_over_videos(row, np.arange(n_videos), rng()) for row in draws]
     plain = [np.quantile(resampled_means(row, rng()), [0.025, 0.975]) for row in draws]
-    held = np.mean([found.low <= 0 <= found.high for found in expanded])
-    assert held > 0.9 > np.mean([low <= 0 <= high for low, high in plain])
+    held = np.mean([interval.low <= 0 <= interval.high for interval in found])
+    assert held > 0.92 > 0.9 > np.mean([low <= 0 <= high for low, high in plain])
+
+
+def test_skewed_errors_have_the_longer_side_where_the_high_ones_are() -> None:
+    values = np.exp(np.random.default_rng(3).normal(0, 1, 15))
+    found = mean_over_videos(values, np.arange(15), rng())
+    assert found.high - found.mean > 1.1 * (found.mean - found.low)
 
 
 def test_a_difference_is_taken_frame_by_frame_before_videos_are_drawn() -> None:
@@ -70,13 +79,12 @@ def test_a_frame_unknown_to_either_model_is_left_out() -> None:
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=30), st.floats(-50, 50))
-def test_the_interval_holds_the_mean_lies_within_the_videos_and_moves_with_them(
+def test_the_interval_holds_the_mean_and_moves_with_the_videos(
     values: list[float], offset: float
 ) -> None:
     errors, video = np.array(values), np.arange(len(values))
     found = mean_over_videos(errors, video, rng())
-    slack = 1e-9
-    assert errors.min() - slack <= found.low <= found.high <= errors.max() + slack
+    assert found.low - 1e-9 <= found.mean <= found.high + 1e-9
     moved = mean_over_videos(errors + offset, video, rng())
     assert moved.low == pytest.approx(found.low + offset, abs=1e-6)
     assert moved.mean == pytest.approx(found.mean + offset, abs=1e-6)
