@@ -116,8 +116,8 @@ def video_permutation_mmd(
     if n_permutations < 1:
         raise ValueError(f"n_permutations must be at least 1, got {n_permutations}")
     old_drawn, new_drawn = (_drawn(len(videos), rng) for videos in (reference, new))
-    old_moments = moments_of([reference[i] for i in old_drawn])[1]
-    present, new_moments = moments_of([new[i] for i in new_drawn])
+    old_moments = moments_of(reference[i] for i in old_drawn)[1]
+    present, new_moments = moments_of(new[i] for i in new_drawn)
     n, m = len(old_moments), len(new_moments)
     if n < 2 or m < 2:
         raise ValueError(

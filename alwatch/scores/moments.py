@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,14 @@ def evenly_spaced(n: int, count: int) -> NDArray[np.int64]:
 
 
 def moments_of(
-    videos: Sequence[NDArray[Any]], count: int = MOMENTS
+    videos: Iterable[NDArray[Any]], count: int = MOMENTS
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Read every video at equally many evenly spaced moments, so that each counts alike.
 
     Parameters
     ----------
-    videos : sequence of float arrays of shape (n_i, d), in order of time
-        Rows with a value that is not finite are left out. Each is indexed once.
+    videos : iterable of float arrays of shape (n_i, d), rows in order of time
+        Rows with a value that is not finite are left out. One video at a time is held.
     count : int
         Moments of each video.
 
@@ -44,9 +44,8 @@ def moments_of(
         The videos that have a row at all.
     moments : float32 array of shape (v, count, d)
     """
-    present, read, widths = [], [], set()
-    for number in range(len(videos)):
-        rows = videos[number]
+    present, read, widths = [], [], set[int]()
+    for number, rows in enumerate(videos):
         if rows.ndim != 2:
             raise ValueError(
                 f"video {number} must be 2-D, one row per frame, got shape {rows.shape}"
