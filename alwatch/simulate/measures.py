@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 from sklearn.isotonic import IsotonicRegression
 
+from alwatch.scores.bootstrap import resampled_means
+
 FloatArray = NDArray[np.float64]
 
 
@@ -177,8 +179,7 @@ def differences(
     corrected = dict(zip(names, holm([p_values[name] for name in names]), strict=True))
     found = {}
     for name, delta in paired.items():
-        means = delta[rng.integers(0, len(delta), (10_000, len(delta)))].mean(axis=1)
-        low, high = np.quantile(means, [0.025, 0.975])
+        low, high = np.quantile(resampled_means(delta, rng), [0.025, 0.975])
         found[name] = Difference(
             float(delta.mean()), float(low), float(high), p_values[name], corrected[name]
         )

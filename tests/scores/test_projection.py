@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alwatch.scores.projection import neighbour_map, plane_coordinates
+from alwatch.scores.projection import (
+    neighbour_map,
+    plane_coordinates,
+    principal_coordinates,
+)
 
 
 def spread(n: int, width: int, seed: int) -> np.ndarray:
@@ -57,6 +61,20 @@ def test_equal_or_missing_frames_all_lie_at_the_origin(shape: tuple[int, int]) -
 def test_vectors_along_one_line_use_one_axis_only() -> None:
     found = plane_coordinates(np.array([[0.0], [2.0], [4.0]]), np.random.default_rng(0))
     np.testing.assert_allclose(found, [[-2, 0], [0, 0], [2, 0]], atol=1e-6)
+
+
+def test_distances_along_the_directions_that_vary_stay_as_they_are() -> None:
+    vectors = spread(60, 50, seed=4)[:, :50]
+    narrow = principal_coordinates(vectors, 20, np.random.default_rng(0))
+    assert narrow.shape == (60, 20)
+    apart = np.linalg.norm(vectors[:, None] - vectors, axis=2)
+    found = np.linalg.norm(narrow[:, None] - narrow, axis=2)
+    np.testing.assert_allclose(found, apart, atol=1e-3)
+
+
+def test_more_directions_than_there_are_stay_zero() -> None:
+    narrow = principal_coordinates(np.array([[0.0, 1], [4, 1]]), 5, np.random.default_rng(0))
+    np.testing.assert_allclose(narrow, [[-2, 0, 0, 0, 0], [2, 0, 0, 0, 0]], atol=1e-6)
 
 
 def test_plane_coordinates_asks_for_a_matrix() -> None:
