@@ -186,7 +186,7 @@ def _wait_for_videos(
         if done != told:
             say(f"  {done} of {n_videos} videos ingested, {app.store.pools.n_frames()} frames")
         told = done
-        snapshot = app.store.scores.current().snapshot
+        snapshot = app.store.snapshots.current().snapshot
         if snapshot is not None:
             progress = app.store.scores.progress(snapshot)
             if progress.videos_done + progress.videos_failed != scored:

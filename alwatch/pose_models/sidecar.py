@@ -125,6 +125,10 @@ class ExportedSource:
         model = {"sidecar": str(self._path)}
         return LocatedSnapshot(snapshot, model, self._files.signatures(files))
 
+    def verify(self, located: LocatedSnapshot) -> LocatedSnapshot:
+        """Give a model that was found before; PoseModelError where its files are not the same."""
+        return self._files.verify(located, "exported")
+
 
 def read_sidecar(path: Path) -> Sidecar:
     """Read and check the YAML file of an exported model.
