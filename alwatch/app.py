@@ -25,6 +25,7 @@ from alwatch.config import Export, Settings
 from alwatch.errors import (
     AlwatchError,
     NothingToDoError,
+    PoseModelError,
     SettingsError,
     StoreError,
     shown,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from alwatch.ingest import Ingest
     from alwatch.loop import LoopRules, SeasonLoop
     from alwatch.pose_models.process import PoseProcess
+    from alwatch.promotion import CurrentPoseModel
     from alwatch.protocols import (
         Embedder,
         LabellingTool,
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from alwatch.records import Exported, LocatedSnapshot, Queue
     from alwatch.rounds import LabelSync
     from alwatch.scored import Ranking, SnapshotOnSeason
-    from alwatch.scoring import CurrentPoseModel, Scoring
+    from alwatch.scoring import Scoring
     from alwatch.seasons import SeasonStatus
     from alwatch.store.videos import StoredVideo
     from alwatch.strategies.pool import Limits
@@ -258,7 +260,7 @@ class App:
 
     @cached_property
     def snapshot_source(self) -> SnapshotSource | None:
-        """Where the current snapshot lies; None where the settings name no pose model."""
+        """Where the snapshots lie; None where the settings name no pose model."""
         model = self.settings.pose_model
         if model.kind == "none" or model.project is None:
             return None
@@ -276,7 +278,7 @@ class App:
         )
 
     def find_snapshot(self) -> LocatedSnapshot:
-        """The current snapshot as it is now.
+        """The newest snapshot, whether it is current or not.
 
         Raises
         ------
@@ -285,11 +287,33 @@ class App:
         SettingsError, PoseModelError
             It cannot be found.
         """
-        from alwatch.scoring import find_snapshot
+        from alwatch.promotion import find_snapshot
 
         if self.snapshot_source is None:
             raise NothingToDoError(f"pose_model.kind is none in {self.settings.source}; set it.")
         return find_snapshot(self.snapshot_source)
+
+    def current_snapshot(self) -> LocatedSnapshot:
+        """The snapshot that scores, or the newest one where none does yet.
+
+        Raises
+        ------
+        NothingToDoError, SettingsError, PoseModelError
+            As `find_snapshot`; or the files of the current one are not what they were.
+        """
+        from alwatch.promotion import verified
+
+        current, found = self.store.snapshots.current().snapshot, self.find_snapshot()
+        if current is None or current.is_same(found.snapshot):
+            return found
+        assert self.snapshot_source is not None
+        try:
+            return verified(self.store, self.snapshot_source, current)
+        except (SettingsError, PoseModelError) as error:
+            raise PoseModelError(
+                f"The current snapshot is {current.name}, but {str(error).rstrip('.')}; let "
+                "`alwatch score` work first, or see `alwatch status`."
+            ) from error
 
     def _scorer_with_features(self) -> PoseProcess:
         if self.snapshot_source is None:
@@ -297,7 +321,11 @@ class App:
                 f"embedding.model is pose, but pose_model.kind is none in {self.settings.source}; "
                 "set pose_model, or choose another embedding.model."
             )
-        return self.pose_process(self.find_snapshot(), wants=frozenset({"features"}))
+        try:
+            located = self.current_snapshot()
+        except PoseModelError:  # vectors need not be of the snapshot that scores
+            located = self.find_snapshot()
+        return self.pose_process(located, wants=frozenset({"features"}))
 
     def pose_process(
         self,
@@ -329,7 +357,7 @@ class App:
         return PoseProcess(located, rules, on_progress=on_progress)
 
     def current_pose_model(
-        self, on_progress: Callable[[int], None] | None = None
+        self, on_progress: Callable[[int], None] | None = None, *, at_once: bool = False
     ) -> CurrentPoseModel | None:
         """What scores the archive, or None where the settings name no pose model.
 
@@ -337,10 +365,15 @@ class App:
         ----------
         on_progress : callable
             Told, from time to time, how many frames the decoder or the model has gone through.
+        at_once : bool
+            Whether a new snapshot need not have rested.
         """
-        from alwatch.scoring import CurrentPoseModel, Scoring
+        from alwatch.gate import GateRules
+        from alwatch.promotion import CurrentPoseModel
+        from alwatch.scoring import Scoring
 
         source, model = self.snapshot_source, self.settings.pose_model
+        promotion = self.settings.promotion
         if source is None:
             return None
 
@@ -362,8 +395,11 @@ class App:
             self.store,
             source,
             load,
+            gate=(
+                GateRules(promotion.min_frames, promotion.worse_ratio) if promotion.gate else None
+            ),
             scan_s=model.scan_s,
-            settle_s=model.settle_s,
+            settle_s=0.0 if at_once else model.settle_s,
             signals=frozenset(name for name in ("flip", "change") if getattr(model, name)),
             clock=self.clock,
             timer=time.monotonic,
@@ -514,7 +550,7 @@ class App:
         with self.store.pools.one_view():
             if by == "influence":
                 return influential_frames(self.store, self.embedded_with(), season=season)
-            current = self.store.scores.current().snapshot
+            current = self.store.snapshots.current().snapshot
             if current is None:
                 raise NothingToDoError(
                     "Frames were to be ranked by the pose model, but none has scored yet; set "

@@ -69,10 +69,20 @@ OpenVideo = Callable[[Path], AbstractContextManager[VideoReader]]
 
 
 class SnapshotSource(Protocol):
-    """Where the current pose model lies."""
+    """Where the pose model lies."""
 
     def find(self) -> LocatedSnapshot:
-        """Find the current snapshot, light enough to be asked every minute."""
+        """Find the newest snapshot, light enough to be asked every minute."""
+        ...
+
+    def verify(self, located: LocatedSnapshot) -> LocatedSnapshot:
+        """Give a snapshot that was found before with its files as they are now.
+
+        Raises
+        ------
+        SettingsError, PoseModelError
+            They are gone, or hold another snapshot by now: in words that go on a sentence.
+        """
         ...
 
 

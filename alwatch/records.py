@@ -199,6 +199,10 @@ class Snapshot:
     n_individuals: int = 1
     n_unique: int = 0
 
+    def is_same(self, other: Snapshot | None) -> bool:
+        """Whether another one is this version too, by whatever name."""
+        return other is not None and (self.kind, self.sha256) == (other.kind, other.sha256)
+
 
 @dataclass(frozen=True, slots=True)
 class LocatedSnapshot:

@@ -93,7 +93,7 @@ def make_queue(
     with store.pools.one_view():
         frames = store.pools.season_frames(embedder, season)
         marked = store.pools.marked_frames(embedder)
-        snapshot = store.scores.current().snapshot
+        snapshot = store.snapshots.current().snapshot
         scores: dict[str, FloatArray] = {}
         trust = 0.0
         if snapshot is not None:
@@ -366,7 +366,7 @@ def _with_poses(
 
     Without a snapshot it is the bodyparts that people have labelled so far.
     """
-    snapshot = store.scores.current().snapshot
+    snapshot = store.snapshots.current().snapshot
     if snapshot is None:
         points = [point for of_frame in store.labels.points().values() for point in of_frame]
         bodyparts = tuple(dict.fromkeys(point.bodypart for point in points))

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from alwatch.records import FloatArray, IntArray
 
 
+Labelled = Mapping[tuple[int, int], tuple[LabelledPoint, ...]]
+"""Points by (video id, frame index)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredFrame:
     """One frame with its score; the bodypart that has most part in it, if one has."""
@@ -266,19 +270,44 @@ def audited_errors(store: Store, queue: Queue) -> dict[tuple[int, int], float]:
         Empty where the queue had no audit, or was made without a pose model.
     """
     made_under = queue.manifest.get("snapshot")
-    snapshot = next((s for s in store.scores.snapshots() if s.sha256 == made_under), None)
+    snapshot = next((s for s in store.snapshots.scored() if s.sha256 == made_under), None)
     n_audit = queue.manifest.get("audit_frames", 0)  # queues of older versions do not know it
     audit = {(frame.video_id, frame.frame) for frame in queue.frames[:n_audit]}
     if snapshot is None or not audit:
         return {}
     labels = store.labels.points(after=snapshot)
+    errors_px = errors_by_bodypart(
+        store, snapshot, {at: labels[at] for at in audit & labels.keys()}
+    )
+    return {at: float(np.mean(list(error.values()))) for at, error in errors_px.items() if error}
+
+
+def errors_by_bodypart(
+    store: Store, snapshot: Snapshot, labels: Labelled
+) -> dict[tuple[int, int], dict[str, float]]:
+    """How far a snapshot's points lie from people's, frame by frame.
+
+    Parameters
+    ----------
+    store : Store
+    snapshot : Snapshot
+    labels : mapping of (video id, frame index) to tuple of LabelledPoint
+
+    Returns
+    -------
+    dict of (video id, frame index) to dict of str to float
+        Pixels for each bodypart that is labelled and found, if only none; without frames that the
+        snapshot has not scored.
+    """
     errors_px = {}
-    for video_id, of_video in _by_video({at: labels[at] for at in audit & labels.keys()}).items():
+    for video_id, of_video in _by_video(labels).items():
         scores = store.scores.of_video(video_id, snapshot, ["pose"])
-        if scores is not None:
-            for row, distances_px in _errors_px(scores, of_video, snapshot):
-                frame = int(scores.frame_indices[row])
-                errors_px[video_id, frame] = float(distances_px.mean())
+        if scores is None:
+            continue
+        for row, distances_px in _errors_by_bodypart(scores, of_video, snapshot):
+            found = zip(snapshot.bodyparts, distances_px.tolist(), strict=True)
+            frame = int(scores.frame_indices[row])
+            errors_px[video_id, frame] = {name: px for name, px in found if np.isfinite(px)}
     return errors_px
 
 
@@ -291,7 +320,7 @@ def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, i
     frames : iterable of (video id, frame index)
         Those that are not scored are left out of the answer.
     """
-    snapshot = store.scores.current().snapshot
+    snapshot = store.snapshots.current().snapshot
     if snapshot is None:
         return {}
     wanted: dict[int, list[int]] = {}
@@ -318,7 +347,7 @@ def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:
     """How every snapshot does on every season that it has scored, snapshot by snapshot."""
     labels = _by_video(store.labels.points())
     results = []
-    for snapshot in store.scores.snapshots():
+    for snapshot in store.snapshots.scored():
         uncertainty: dict[str, list[FloatArray]] = {}
         errors: dict[str, list[FloatArray]] = {}
         for video_id, season in store.scores.scored_videos(snapshot):
@@ -362,9 +391,7 @@ def truth_of(points: tuple[LabelledPoint, ...], bodyparts: tuple[str, ...]) -> F
     return truth
 
 
-def _fitted_poses(
-    labels: Mapping[tuple[int, int], tuple[LabelledPoint, ...]], snapshot: Snapshot
-) -> PoseNovelty:
+def _fitted_poses(labels: Labelled, snapshot: Snapshot) -> PoseNovelty:
     """What poses are usual among the labelled ones; ValueError where there are too few."""
     truths = [truth_of(points, snapshot.bodyparts) for points in labels.values()]
     animals = max((len(truth) for truth in truths), default=1)
@@ -417,9 +444,7 @@ def _most_uncertain(values: FloatArray) -> IntArray:
     return np.where(known.max(axis=1, initial=-np.inf) > 0, known.argmax(axis=1), -1)
 
 
-def _by_video(
-    labels: Mapping[tuple[int, int], tuple[LabelledPoint, ...]],
-) -> dict[int, dict[int, tuple[LabelledPoint, ...]]]:
+def _by_video(labels: Labelled) -> dict[int, dict[int, tuple[LabelledPoint, ...]]]:
     """Labels by video id, then by frame index."""
     of_videos: dict[int, dict[int, tuple[LabelledPoint, ...]]] = {}
     for (video_id, frame), points in labels.items():
@@ -429,14 +454,24 @@ def _by_video(
 
 def _errors_px(
     scores: FrameScores,
-    labels: dict[int, tuple[LabelledPoint, ...]],
+    labels: Mapping[int, tuple[LabelledPoint, ...]],
     snapshot: Snapshot,
 ) -> Iterator[tuple[int, FloatArray]]:
     """Row and distances of each labelled frame, frames without a common point left out."""
+    for row, error in _errors_by_bodypart(scores, labels, snapshot):
+        if np.isfinite(error).any():
+            yield row, error[np.isfinite(error)]
+
+
+def _errors_by_bodypart(
+    scores: FrameScores,
+    labels: Mapping[int, tuple[LabelledPoint, ...]],
+    snapshot: Snapshot,
+) -> Iterator[tuple[int, FloatArray]]:
+    """Row and distances (k,) of each labelled frame, NaN where a point is not in both."""
     for row, frame in enumerate(scores.frame_indices.tolist()):
         if frame in labels:
             truth = truth_of(labels[frame], snapshot.bodyparts)
             pose = scores.signals["pose"][row : row + 1]
-            error = with_scene_apart(pose_error, pose, truth[None], n_unique=snapshot.n_unique)[0]
-            if np.isfinite(error).any():
-                yield row, error[np.isfinite(error)]
+            errors = with_scene_apart(pose_error, pose, truth[None], n_unique=snapshot.n_unique)
+            yield row, errors[0]

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alwatch.errors import (
-    AlwatchError,
     DecoderDiedError,
     PoseModelError,
     SettingsError,
@@ -29,8 +26,8 @@ from alwatch.errors import (
     VideoError,
     shown,
 )
-from alwatch.protocols import OpenVideo, PoseScorer, SnapshotSource
-from alwatch.records import Frame, FrameScores, LocatedSnapshot, Outcome, Snapshot
+from alwatch.protocols import OpenVideo, PoseScorer
+from alwatch.records import Frame, FrameScores, Outcome
 from alwatch.scores.pose_signals import pose_disagreement, with_scene_apart
 from alwatch.store import Store
 from alwatch.store.scores import ScoringClaim
@@ -91,6 +88,7 @@ class Scoring:
         *,
         on_start: Callable[[Path], None] = lambda path: None,
         on_frames: Callable[[int], None] = lambda n: None,
+        only: Mapping[int, Collection[int]] | None = None,
     ) -> Outcome | None:
         """Score the next video that the snapshot has not scored; None when there is none.
 
@@ -100,6 +98,8 @@ class Scoring:
             Told the path before work begins.
         on_frames : callable
             Told how many frames have been scored since the last call.
+        only : mapping of int to collection of int, optional
+            Only these videos, and of each only these frames, as `Scores.claim`.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Scoring:
             The store cannot be written.
         """
         snapshot, now = self._scorer.snapshot, self._clock
-        claim = self._store.scores.claim(snapshot, now())
+        claim = self._store.scores.claim(snapshot, now(), only=only)
         if claim is None:
             return None
         path = claim.file.path
@@ -198,172 +198,6 @@ class Scoring:
             claim.video_id, self._scorer.snapshot, state, reason, self._clock()
         )
         return Outcome(claim.file.path, state, reason)
-
-
-class CurrentPoseModel:
-    """The snapshot that scores: looked for now and then, loaded where there is work for it.
-
-    A snapshot that replaces another makes the whole archive wait to be scored, so it must have
-    rested before: a training that still runs, or a copy, brings more. Whatever is wrong with the
-    model is kept in the store, for `alwatch status`, and tried again at the next look. The
-    worker is ended where nothing is left to score, so that its memory is free.
-
-    Parameters
-    ----------
-    store : Store
-    source : SnapshotSource
-    load : callable
-        Makes the clock that scores by a snapshot, its model loaded; ended on exit.
-    scan_s : float
-        Seconds between two looks for a new snapshot.
-    settle_s : float
-        Seconds that a snapshot must stay the same before it replaces another.
-    signals : frozenset of str
-        What scores must hold by the settings; videos whose scores do not are scored again.
-    clock : callable
-        The time of day, in UTC.
-    timer : callable
-        Seconds on a clock that only goes forward.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        source: SnapshotSource,
-        load: Callable[[LocatedSnapshot], AbstractContextManager[Scoring]],
-        *,
-        scan_s: float,
-        settle_s: float,
-        signals: frozenset[str],
-        clock: Callable[[], datetime],
-        timer: Callable[[], float],
-    ) -> None:
-        self._store = store
-        self._source = source
-        self._load = load
-        self._scan_s = scan_s
-        self._settle_s = settle_s
-        self._signals = signals
-        self._clock = clock
-        self._timer = timer
-        self._look_due_s = -math.inf
-        self._located: LocatedSnapshot | None = None
-        self._next: LocatedSnapshot | None = None
-        self._next_since_s = 0.0
-        self._loaded: tuple[AbstractContextManager[Scoring], Scoring] | None = None
-        self._fault: SettingsError | PoseModelError | None = None
-        self._told = ""
-
-    def work_once(
-        self,
-        *,
-        on_start: Callable[[Path], None] = lambda path: None,
-        on_frames: Callable[[int], None] = lambda n: None,
-    ) -> Outcome | None:
-        """Score one video by the current snapshot; None where there is nothing to do for now.
-
-        Raises
-        ------
-        StopRequestedError, StoreError
-            As `Scoring.work_once`.
-        """
-        try:
-            if self.look() is None or self._located is None:
-                return None
-            if not self._store.scores.n_waiting(self._located.snapshot):
-                self.close()
-                return None
-            scoring = self._load_current(self._located)
-            return scoring.work_once(on_start=on_start, on_frames=on_frames)
-        except (SettingsError, PoseModelError) as error:
-            self._report(error)
-            return None
-
-    def _load_current(self, located: LocatedSnapshot) -> Scoring:
-        if self._loaded is None:
-            context = self._load(located)
-            try:
-                self._loaded = (context, context.__enter__())
-            except AlwatchError:
-                raise
-            except Exception as error:
-                log.exception("loading the pose model failed in an unforeseen way")
-                raise PoseModelError(f"It cannot be loaded: {shown(repr(error))}.") from error
-        return self._loaded[1]
-
-    def look(self) -> Snapshot | None:
-        """The current snapshot; None where there is a problem with it."""
-        try:
-            self._look()
-        except (SettingsError, PoseModelError) as error:
-            self._report(error)
-        if self._located is None or self._fault is not None:
-            return None
-        return self._located.snapshot
-
-    @property
-    def fault(self) -> SettingsError | PoseModelError | None:
-        """What keeps the model from scoring."""
-        return self._fault
-
-    def close(self) -> None:
-        """End the model's worker, if there is one."""
-        loaded, self._loaded = self._loaded, None
-        if loaded is not None:
-            loaded[0].__exit__(None, None, None)
-
-    def _look(self) -> None:
-        if self._timer() < self._look_due_s:
-            return
-        self._look_due_s = self._timer() + self._scan_s
-        located = find_snapshot(self._source)
-        if self._fault is None and not self._is_settled(located):
-            return
-        self.close()
-        self._located = located
-        is_new = self._store.scores.set_current(
-            located.snapshot, self._clock(), signals=self._signals
-        )
-        if is_new:
-            log.info("scoring by %s of %s", located.snapshot.name, located.snapshot.kind)
-        self._fault = None
-
-    def _is_settled(self, located: LocatedSnapshot) -> bool:
-        """Whether a snapshot is another than the current one, and has been so for long enough."""
-        if located == self._located:
-            self._next = None
-            return False
-        if located != self._next:
-            self._next, self._next_since_s = located, self._timer()
-        return self._located is None or self._timer() - self._next_since_s >= self._settle_s
-
-    def _report(self, fault: SettingsError | PoseModelError) -> None:
-        self.close()
-        self._store.scores.set_problem(str(fault), self._clock())
-        if str(fault) != self._told:  # else it is the same again, as at every look
-            log.error("the pose model cannot score: %s", fault)
-            self._told = str(fault)
-        self._fault = fault
-        self._look_due_s = self._timer() + self._scan_s
-
-
-def find_snapshot(source: SnapshotSource) -> LocatedSnapshot:
-    """Find the current snapshot, whatever its source stumbles over.
-
-    Raises
-    ------
-    SettingsError
-        There is none where the settings say.
-    PoseModelError
-        It cannot be found at this moment.
-    """
-    try:
-        return source.find()
-    except (SettingsError, PoseModelError):
-        raise
-    except Exception as error:
-        log.exception("looking for the pose model failed in an unforeseen way")
-        raise PoseModelError(f"The pose model cannot be found: {shown(repr(error))}.") from error
 
 
 def _change_to_next(indices: IntArray, poses: FloatArray, n_unique: int) -> FloatArray:

@@ -497,7 +497,7 @@ class ScoringSummary:
 def score_now(app: App, report: Reporter) -> ScoringSummary | None:
     """Score what the current snapshot has not scored; None where another process works now.
 
-    Videos that could not be scored before are tried again.
+    Videos that could not be scored before are tried again. A new snapshot is judged first.
 
     Raises
     ------
@@ -508,7 +508,7 @@ def score_now(app: App, report: Reporter) -> ScoringSummary | None:
     StoreError
         The state folder cannot be used.
     """
-    model = app.current_pose_model()
+    model = app.current_pose_model(at_once=True)
     if model is None:
         raise NothingToDoError(
             f"pose_model.kind is none in {app.settings.source}, so there is nothing to score by; "
@@ -521,6 +521,9 @@ def score_now(app: App, report: Reporter) -> ScoringSummary | None:
     with lock, closing(model):
         scores = app.store.scores
         scores.recover(app.clock())
+        app.sync_labels()  # a new snapshot may know what is labelled by now
+        while model.judge_once() is not None:
+            pass
         snapshot = model.look()
         if snapshot is None:
             assert model.fault is not None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from alwatch.app import App
-from alwatch.errors import NothingToDoError, VideoError, shown
+from alwatch.errors import VideoError, shown
 from alwatch.scored import ScoredFrame
 from alwatch.scores.peaks import find_peaks
 from alwatch.web.score_sheet import SheetFrame, write_score_sheet
@@ -40,17 +40,11 @@ def draw_score_sheet(
     Raises
     ------
     NothingToDoError
-        The settings name no pose model, or it is not the one that the frames are ranked by.
+        The settings name no pose model.
     PoseModelError, VideoError
-        The model or a video cannot be used any more.
+        The current snapshot or a video cannot be used any more.
     """
-    located = app.find_snapshot()
-    current = app.store.scores.current().snapshot
-    if current is None or located.snapshot.sha256 != current.sha256:
-        raise NothingToDoError(
-            f"The frames are ranked by {current.name if current else 'no model'}, but the model "
-            f"is {located.snapshot.name} by now; let `alwatch score` work first."
-        )
+    located = app.current_snapshot()
     last = list(ranked[-min(count, len(ranked)) :])[::-1]
     with app.pose_process(located) as scorer:
         rows = [

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from alwatch.app import App
     from alwatch.store.pools import SeasonCounts
     from alwatch.store.queues import QueueSummary
-    from alwatch.store.scores import CurrentModel
+    from alwatch.store.snapshots import CurrentModel
 
 
 def archive_status(app: App) -> dict[str, Any]:
     """Everything `alwatch status` shows, in the shape that `--json` promises."""
     store = app.store
-    current = store.scores.current()
+    current = store.snapshots.current()
     counts = store.videos.counts()
     model = app.settings.embedding.model
     identity = next((i for i in store.pools.embedders() if i.name == model), None)

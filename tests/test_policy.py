@@ -18,7 +18,7 @@ from alwatch.scored import audited_errors
 from alwatch.store import Store
 from alwatch.strategies.bandit import Round
 from alwatch.strategies.pool import Limits
-from tests.store.helpers import EMBEDDER, NOW, add_video
+from tests.store.helpers import EMBEDDER, NOW, add_video, make_current
 
 ARMS = ("herding", "stride")
 TRUTH = (10.0, 20.0)
@@ -43,7 +43,7 @@ class Lab:
     def train(self, number: int, *, error_px: float) -> Snapshot:
         """A snapshot that puts both bodyparts so far beside the truth, on every frame."""
         snapshot = Snapshot("deeplabcut", f"snapshot-{number}", f"{number:064}", ("nose", "tail"))
-        self.store.scores.set_current(snapshot, self.later())
+        make_current(self.store, snapshot, self.later())
         while claim := self.store.scores.claim(snapshot, self.now):
             n = len(claim.frame_indices)
             pose = np.tile(np.array([TRUTH[0] + error_px, TRUTH[1], 0.5], "f4"), (n, 1, 2, 1))
@@ -150,7 +150,7 @@ def test_the_strategy_that_pays_is_chosen_most(lab: Lab) -> None:
         [("herding", 20), ("stride", 15), ("herding", 14.9), ("stride", 10), ("herding", 9.9)]
     )
     lab.train(9, error_px=5)
-    snapshot = lab.store.scores.current().snapshot
+    snapshot = lab.store.snapshots.current().snapshot
     chosen = [
         next_arm(lab.store, season="s1", snapshot=snapshot, arms=ARMS, scores=(), seed=seed)[0]
         for seed in range(30)

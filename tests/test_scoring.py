@@ -20,10 +20,10 @@ import pytest
 from alwatch.app import App
 from alwatch.errors import NothingToDoError, PoseModelError, SettingsError, VideoError
 from alwatch.pose_models.sidecar import ExportedSource
+from alwatch.promotion import CurrentPoseModel
 from alwatch.protocols import SnapshotSource
 from alwatch.records import FrameScores, LabelledFrame, LabelledPoint, LocatedSnapshot
 from alwatch.scored import pool_scores, proved_trust, ranked_frames, snapshots_on_seasons
-from alwatch.scoring import CurrentPoseModel
 from alwatch.service import Backfill, score_now
 from alwatch.sheet import draw_score_sheet
 from alwatch.store import Store
@@ -61,7 +61,7 @@ def test_every_frame_that_was_looked_at_is_scored_once(app: App) -> None:
     again = score_now(app, Recorder())
     assert again is not None
     assert (again.scored, again.known) == (0, 2)
-    snapshot = app.store.scores.current().snapshot
+    snapshot = app.store.snapshots.current().snapshot
     assert snapshot is not None
     scores = app.store.scores.of_video(1, snapshot)
     assert scores is not None
@@ -153,7 +153,7 @@ def test_a_model_that_cannot_be_loaded_again_is_not_the_videos_fault(tmp_path: P
     Backfill(app, Recorder()).run([])
     with pytest.raises(PoseModelError, match="could not be loaded: its worker ended"):
         score_now(app, KillsTheWorker(flag))
-    assert "could not be loaded" in str(app.store.scores.current().problem)
+    assert "could not be loaded" in str(app.store.snapshots.current().problem)
     flag.unlink()
     summary = score_now(app, Recorder())
     assert summary is not None
@@ -169,7 +169,7 @@ def test_three_videos_in_a_row_that_cannot_be_scored_are_the_models_fault(tmp_pa
     Backfill(app, Recorder()).run([])
     with pytest.raises(PoseModelError, match="3 videos in a row could not be scored"):
         score_now(app, Recorder())
-    snapshot = app.store.scores.current().snapshot
+    snapshot = app.store.snapshots.current().snapshot
     assert snapshot is not None
     assert app.store.scores.failures(snapshot) == []
 
@@ -217,7 +217,7 @@ def current_model(app: App, source: SnapshotSource, timer: Clock) -> CurrentPose
         raise AssertionError("nothing waits to be scored")
 
     return CurrentPoseModel(
-        app.store, source, load, scan_s=60.0, settle_s=600.0, signals=frozenset(),
+        app.store, source, load, gate=None, scan_s=60.0, settle_s=600.0, signals=frozenset(),
         clock=app.clock, timer=timer,
     )  # fmt: skip
 
@@ -241,11 +241,14 @@ def test_whatever_looking_for_a_model_stumbles_over_is_told_and_tried_again(tmp_
         def find(self) -> LocatedSnapshot:
             raise ZeroDivisionError("no such luck")
 
+        def verify(self, located: LocatedSnapshot) -> LocatedSnapshot:
+            return located
+
     app, timer = make_app(tmp_path), Clock()
     model = current_model(app, Stumbling(), timer)
     assert model.look() is None
     assert isinstance(model.fault, PoseModelError)
-    assert "no such luck" in str(app.store.scores.current().problem)
+    assert "no such luck" in str(app.store.snapshots.current().problem)
     timer.now_s = 100.0
     assert model.look() is None
 
@@ -256,7 +259,7 @@ def test_a_model_that_is_gone_is_a_problem_of_the_model_not_of_the_videos(
     shutil.rmtree(tmp_path / "model")
     with pytest.raises(SettingsError, match=r"spots\.yaml"):
         score_now(app, Recorder())
-    problem = app.store.scores.current().problem
+    problem = app.store.snapshots.current().problem
     assert problem is not None
     export_colour_spots(tmp_path / "model")
     summary = score_now(app, Recorder())
@@ -275,7 +278,7 @@ def test_change_is_measured_to_the_next_frame_of_the_video(tmp_path: Path) -> No
     make_video(tmp_path / "archive/2024/a.mp4")
     Backfill(app, Recorder()).run([])
     score_now(app, Recorder())
-    snapshot = app.store.scores.current().snapshot
+    snapshot = app.store.snapshots.current().snapshot
     assert snapshot is not None
     scores = app.store.scores.of_video(1, snapshot)
     assert scores is not None
@@ -285,7 +288,7 @@ def test_change_is_measured_to_the_next_frame_of_the_video(tmp_path: Path) -> No
 
 def test_the_models_true_error_is_that_to_peoples_points(app: App) -> None:
     score_now(app, Recorder())
-    snapshot = app.store.scores.current().snapshot
+    snapshot = app.store.snapshots.current().snapshot
     assert snapshot is not None
     scores = app.store.scores.of_video(1, snapshot, ["pose"])
     assert scores is not None
@@ -307,7 +310,7 @@ def test_the_daemon_scores_what_it_ingests_and_again_when_the_model_changes(
 
     def n_done() -> int:
         with Store(tmp_path / "state") as store:
-            return len([s for s in store.scores.snapshots() if store.scores.scored_videos(s)])
+            return len([s for s in store.snapshots.scored() if store.scores.scored_videos(s)])
 
     with daemon(settings):
         until(lambda: n_done() == 1, "scoring")
@@ -324,7 +327,7 @@ def test_a_daemon_killed_while_scoring_loses_nothing(tmp_path: Path) -> None:
 
     def n_scored() -> int:
         with Store(tmp_path / "state") as store:
-            snapshot = store.scores.current().snapshot
+            snapshot = store.snapshots.current().snapshot
             return len(store.scores.scored_videos(snapshot)) if snapshot else 0
 
     for wanted in (1, 2):
@@ -335,7 +338,7 @@ def test_a_daemon_killed_while_scoring_loses_nothing(tmp_path: Path) -> None:
     with daemon(settings):
         until(lambda: n_scored() == 4, "scoring the rest")
     with Store(tmp_path / "state") as store:
-        snapshot = store.scores.current().snapshot
+        snapshot = store.snapshots.current().snapshot
         assert snapshot is not None
         for video_id, _ in store.scores.scored_videos(snapshot):
             scores = store.scores.of_video(video_id, snapshot)
@@ -359,7 +362,7 @@ def test_the_openfield_project_is_scored_end_to_end(data_dir: Path, tmp_path: Pa
     summary = score_now(app, Recorder())
     assert summary is not None
     assert (summary.scored, summary.frames, summary.snapshot) == (1, 9, "snapshot-best-100")
-    snapshot = app.store.scores.current().snapshot
+    snapshot = app.store.snapshots.current().snapshot
     assert snapshot is not None
     scores = app.store.scores.of_video(1, snapshot)
     assert scores is not None
@@ -392,7 +395,7 @@ def test_a_strategy_without_its_scores_says_what_to_do(app: App) -> None:
 
 def test_the_pool_is_scored_frame_by_frame_and_unscored_frames_are_unknown(app: App) -> None:
     score_now(app, Recorder())
-    snapshot = app.store.scores.current().snapshot
+    snapshot = app.store.snapshots.current().snapshot
     assert snapshot is not None
     scores = app.store.scores.of_video(1, snapshot, ["confidence"])
     assert scores is not None
@@ -422,9 +425,17 @@ def test_doubt_is_trusted_by_the_labels_that_came_after_the_snapshot(app: App) -
             label = LabelledFrame(Path("/p"), "a", frame, Path("/p/l.csv"), (point,))
             labels.append((claim.video_id, label))
     before = app.clock() - timedelta(days=1)
-    app.store.labels.set("deeplabcut", Path("/old"), labels, before)
+    app.store.labels.set("deeplabcut", Path("/p"), labels, before)
     assert proved_trust(app.store, snapshot) == 0.0  # it may have been trained on these
-    app.store.labels.set("deeplabcut", Path("/new"), labels, app.clock())
+    app.store.labels.set("deeplabcut", Path("/p"), [], app.clock())
+    app.store.labels.set("deeplabcut", Path("/p"), labels, app.clock())
+    assert proved_trust(app.store, snapshot) == 0.0  # who knows how old they are
+    first = [
+        (video_id, LabelledFrame(Path("/p"), "a", 1, Path("/p/l.csv"), (point,)))
+        for video_id in {video_id for video_id, _ in labels}
+    ]
+    app.store.labels.set("deeplabcut", Path("/p"), first, app.clock())
+    app.store.labels.set("deeplabcut", Path("/p"), first + labels, app.clock())
     # In the same order, and 20 frames prove half of it.
     assert proved_trust(app.store, snapshot) == pytest.approx(0.5)
 
@@ -445,7 +456,7 @@ def test_a_sheet_is_not_drawn_by_another_model_than_the_one_that_ranked(
     ranked = app.ranked_frames("mpe", None)
     sidecar = tmp_path / "model" / "spots.yaml"
     sidecar.write_text(sidecar.read_text() + "# retrained\n")
-    with pytest.raises(NothingToDoError, match="let `alwatch score` work first"):
+    with pytest.raises(PoseModelError, match=r"files were overwritten .*; let `alwatch score` w"):
         draw_score_sheet(app, tmp_path / "sheet.png", ranked, count=2, by="mpe")
     assert not (tmp_path / "sheet.png").exists()
 

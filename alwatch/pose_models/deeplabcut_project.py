@@ -70,6 +70,21 @@ class DeepLabCutSource:
         except OSError as error:
             raise PoseModelError(_unreadable(error, self._project)) from error
 
+    def verify(self, located: LocatedSnapshot) -> LocatedSnapshot:
+        """Give a snapshot that was found before, wherever the project's newest is by now.
+
+        Raises
+        ------
+        SettingsError, PoseModelError
+            Its files are not the same, or what counts in its configuration is not.
+        """
+
+        def recipe(model: dict[str, Any]) -> bytes:
+            path = Path(model["config"])
+            return _recipe(_read_yaml(path), path)
+
+        return self._files.verify(located, "deeplabcut", also=recipe)
+
     def _find(self) -> LocatedSnapshot:
         train = self._training_folder()
         config_path = train / "pytorch_config.yaml"

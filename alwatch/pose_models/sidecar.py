@@ -127,6 +127,10 @@ class ExportedSource:
         model = {"sidecar": str(path)}
         return LocatedSnapshot(snapshot, model, self._files.signatures(files))
 
+    def verify(self, located: LocatedSnapshot) -> LocatedSnapshot:
+        """Give a model that was found before; PoseModelError where its files are not the same."""
+        return self._files.verify(located, "exported")
+
 
 def _newest_in(folder: Path) -> Path:
     found = [path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")]

@@ -64,6 +64,12 @@ class SleapSource:
         except OSError as error:
             raise PoseModelError(_unreadable(error, self._folder)) from error
 
+    def verify(self, located: LocatedSnapshot) -> LocatedSnapshot:
+        """Give a model that was found before; PoseModelError where its files are not the same."""
+        return self._files.verify(
+            located, "sleap", also=lambda model: str(model["individuals"]).encode()
+        )
+
     def _find(self) -> LocatedSnapshot:
         models = self._models()
         self._check_types(models)

@@ -16,6 +16,7 @@ from alwatch.store.pools import Pools
 from alwatch.store.queues import Queues
 from alwatch.store.scores import Scores
 from alwatch.store.seasons import Seasons
+from alwatch.store.snapshots import Snapshots
 from alwatch.store.triggers import Triggers
 from alwatch.store.videos import Videos
 
@@ -25,9 +26,10 @@ DATABASE_NAME = "alwatch.sqlite"
 
 
 class Store:
-    """An open state folder: `videos`, `pools`, `queues`, `labels`, `scores`, `seasons`, `triggers`.
+    """An open state folder.
 
-    All of them share one connection.
+    `videos`, `pools`, `queues`, `labels`, `snapshots`, `scores`, `seasons` and `triggers` share
+    one connection.
 
     Parameters
     ----------
@@ -50,6 +52,7 @@ class Store:
         self.pools = Pools(self._connection)
         self.queues = Queues(self._connection)
         self.labels = Labels(self._connection)
+        self.snapshots = Snapshots(self._connection)
         self.scores = Scores(self._connection)
         self.seasons = Seasons(self._connection)
         self.triggers = Triggers(self._connection)

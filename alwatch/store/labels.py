@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alwatch.records import LabelledFrame, LabelledPoint, Snapshot
 from alwatch.store.connection import Connection, to_blob, to_path, to_text
+from alwatch.store.snapshots import ID_OF_SNAPSHOT, Snapshots, key_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -112,36 +113,31 @@ class Labels:
         return int(self._connection.value(sql, [tool, to_blob(project)]))
 
     def points(
-        self, *, after: Snapshot | None = None
+        self, *, after: Snapshot | None = None, held_out: bool = False
     ) -> dict[tuple[int, int], tuple[LabelledPoint, ...]]:
         """Points of every labelled frame that has any, by (video id, frame index).
 
         Where several people have labelled one frame and agree, the label that was noticed last
         counts; where they do not (see `conflicts`), the frame is left out.
 
+        A snapshot knows no label that was noticed after what it was taught, and either lies on a
+        frame that was queued, or came later than the first ones of its video in its project.
+        Those that are there when a video's labels are first read may be as old as any.
+
         Parameters
         ----------
         after : Snapshot, optional
-            Only labels that were noticed after this snapshot was: it cannot know them.
+            Only frames of which this snapshot knows no label.
+        held_out : bool
+            And those that its training has left out: together, the frames on which its error is
+            an honest one.
         """
-        where, parameters = "", []
-        if after is not None:
-            where = (
-                "AND noticed_at > (SELECT first_seen_at FROM snapshots "
-                "WHERE kind = ? AND sha256 = ?)"
-            )
-            parameters = [after.kind, after.sha256]
-        rows = self._connection.rows(
-            f"SELECT video_id, frame_index, points FROM labels WHERE points IS NOT NULL {where} "
-            "ORDER BY noticed_at",
-            parameters,
-        )
+        rows = self._connection.rows(_POINTS, key_of(after) if after else [None, None])
         disputed = {(conflict.video_id, conflict.frame) for conflict in self.conflicts()}
-        return {
-            (row["video_id"], row["frame_index"]): _points_of(row)
-            for row in rows
-            if (row["video_id"], row["frame_index"]) not in disputed
-        }
+        out = Snapshots(self._connection).held_out(after) if after and held_out else frozenset()
+        known = {_frame_of(row) for row in rows if not row["is_unknown"]} if after else set()
+        left_out = disputed | (known - out)
+        return {_frame_of(row): _points_of(row) for row in rows if _frame_of(row) not in left_out}
 
     def conflicts(self) -> list[Conflict]:
         """Frames on which two labels do not agree, by video and frame.
@@ -163,6 +159,22 @@ class Labels:
         ]
 
 
+_POINTS = f"""
+    WITH firsts AS (
+        SELECT video_id, tool, project, MIN(noticed_at) AS first_at
+        FROM labels GROUP BY video_id, tool, project
+    ),
+    taught AS (SELECT taught_until FROM snapshots WHERE id = {ID_OF_SNAPSHOT})
+    SELECT labels.*, noticed_at > (SELECT taught_until FROM taught) AND (
+        noticed_at > first_at OR EXISTS (
+            SELECT 1 FROM queue_frames WHERE NOT withdrawn
+            AND queue_frames.video_id = labels.video_id
+            AND queue_frames.frame_index = labels.frame_index
+        )
+    ) AS is_unknown
+    FROM labels JOIN firsts USING (video_id, tool, project)
+    WHERE points IS NOT NULL ORDER BY noticed_at
+"""
 _WHERE_LABEL = (
     "WHERE tool = ? AND project = ? AND video_id = ? AND frame_index = ? AND labeller = ?"
 )
@@ -192,6 +204,10 @@ def _who(row: sqlite3.Row) -> str:
     project = to_path(row["project"])
     where = project.parent.name if project.suffix in (".yaml", ".yml") else project.name
     return f"{row['labeller']} in {where}" if row["labeller"] else where
+
+
+def _frame_of(row: Any) -> tuple[int, int]:
+    return row["video_id"], row["frame_index"]
 
 
 def _points_to_text(label: LabelledFrame) -> str | None:

@@ -198,6 +198,14 @@ class Queues:
             for row in rows
         ]
 
+    def audit_frames(self) -> set[tuple[int, int]]:
+        """Frames (video id, frame index) that queues, unless withdrawn, have drawn at random."""
+        rows = self._connection.rows(
+            "SELECT video_id, frame_index FROM queues JOIN queue_frames ON queue_id = queues.id "
+            "WHERE NOT withdrawn AND rank <= json_extract(manifest, '$.audit_frames')"
+        )
+        return {(row["video_id"], row["frame_index"]) for row in rows}
+
     def withdraw(self, queue: Queue, now: datetime) -> None:
         """Give a queue's frames back to the pool; the queue itself is kept, marked.
 

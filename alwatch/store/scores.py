@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alwatch.records import FrameScores, SeenFile, Snapshot
 from alwatch.store.connection import Connection, to_path, to_text
+from alwatch.store.snapshots import ID_OF_SNAPSHOT, key_of
 from alwatch.store.videos import IS_HERE, SIGNATURE, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from alwatch.records import IntArray
 
@@ -49,98 +50,24 @@ class ScoringProgress:
     left_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentModel:
-    """The snapshot that scores now, and what keeps it from doing so."""
-
-    snapshot: Snapshot | None
-    problem: str | None
-
-
 class Scores:
     """Scores by snapshot; old ones stay for comparison."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    # --- snapshots -----------------------------------------------------------------------------
+    # --- work ----------------------------------------------------------------------------------
 
-    def set_current(
-        self, snapshot: Snapshot, now: datetime, *, signals: Iterable[str] = ()
-    ) -> bool:
-        """Make a snapshot the one that scores; whether it was another before.
-
-        Parameters
-        ----------
-        snapshot : Snapshot
-        now : datetime
-        signals : iterable of str
-            What its scores must hold by now; videos whose scores do not are scored again.
-        """
-        key = [snapshot.kind, snapshot.sha256]
+    def require(self, snapshot: Snapshot, signals: Iterable[str], now: datetime) -> None:
+        """Let videos be scored again whose scores lack one of these signals."""
         with self._connection.write() as db:
-            db.execute(
-                "INSERT INTO snapshots (kind, name, sha256, bodyparts, n_individuals, "
-                "n_unique, first_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (kind, sha256) DO UPDATE SET name = excluded.name",
-                [
-                    snapshot.kind,
-                    snapshot.name,
-                    snapshot.sha256,
-                    json.dumps(snapshot.bodyparts),
-                    snapshot.n_individuals,
-                    snapshot.n_unique,
-                    to_text(now),
-                ],
-            )
-            (snapshot_id,) = db.execute(
-                "SELECT id FROM snapshots WHERE kind = ? AND sha256 = ?", key
-            ).fetchone()
-            before = db.execute("SELECT snapshot_id FROM pose_model").fetchone()
-            db.execute(
-                "INSERT INTO pose_model VALUES (1, ?, NULL, ?) ON CONFLICT (id) DO UPDATE SET "
-                "snapshot_id = excluded.snapshot_id, problem = NULL, "
-                "changed_at = excluded.changed_at",
-                [snapshot_id, to_text(now)],
-            )
             db.executemany(
-                "UPDATE scorings SET state = 'stale' WHERE snapshot_id = ? AND state = 'done' "
+                "UPDATE scorings SET state = 'stale', changed_at = ? "
+                f"WHERE {_OF_SNAPSHOT} AND state = 'done' "
                 "AND NOT EXISTS (SELECT 1 FROM scores WHERE scores.video_id = scorings.video_id "
                 "AND scores.snapshot_id = scorings.snapshot_id AND signal = ?)",
-                [(snapshot_id, signal) for signal in signals],
+                [(to_text(now), *key_of(snapshot), signal) for signal in signals],
             )
-        return before is None or before[0] != snapshot_id
-
-    def set_problem(self, problem: str, now: datetime) -> None:
-        """Record what keeps the pose model from scoring."""
-        with self._connection.write() as db:
-            db.execute(
-                "INSERT INTO pose_model VALUES (1, NULL, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "problem = excluded.problem, changed_at = excluded.changed_at",
-                [problem, to_text(now)],
-            )
-
-    def current(self) -> CurrentModel:
-        """The snapshot that scored last, and what is wrong with it, if anything is."""
-        rows = self._connection.rows(
-            "SELECT snapshots.*, problem FROM pose_model "
-            "LEFT JOIN snapshots ON snapshots.id = snapshot_id"
-        )
-        if not rows:
-            return CurrentModel(None, None)
-        return CurrentModel(_snapshot(rows[0]) if rows[0]["id"] else None, rows[0]["problem"])
-
-    def snapshots(self) -> list[Snapshot]:
-        """Every snapshot that has scores, the oldest first."""
-        rows = self._connection.rows(
-            "SELECT * FROM snapshots WHERE EXISTS "
-            "(SELECT 1 FROM scorings WHERE snapshot_id = snapshots.id "
-            "AND frame_indices IS NOT NULL) "
-            "ORDER BY first_seen_at, id"
-        )
-        return [_snapshot(row) for row in rows]
-
-    # --- work ----------------------------------------------------------------------------------
 
     def recover(self, now: datetime) -> int:
         """Give back what is claimed, attempts counted; only the lock's holder may call this."""
@@ -150,24 +77,42 @@ class Scores:
                 [to_text(now)],
             ).rowcount
 
-    def n_waiting(self, snapshot: Snapshot) -> int:
-        """How many videos, of those whose file is there, this snapshot has yet to score."""
+    def n_waiting(self, snapshot: Snapshot, *, only: Collection[int] | None = None) -> int:
+        """How many videos, of those whose file is there, this snapshot has yet to score.
+
+        With `only`, of these videos.
+        """
         return int(
             self._connection.value(
                 "SELECT COUNT(*) FROM videos LEFT JOIN scorings "
                 f"ON scorings.video_id = videos.id AND {_OF_SNAPSHOT} "
-                f"WHERE {_TO_SCORE} AND {IS_HERE}",
-                _key(snapshot),
+                f"WHERE {_TO_SCORE} AND {IS_HERE} "
+                "AND (? OR videos.id IN (SELECT value FROM json_each(?)))",
+                [*key_of(snapshot), only is None, json.dumps(list(only or ()))],
             )
         )
 
-    def claim(self, snapshot: Snapshot, now: datetime) -> ScoringClaim | None:
+    def claim(
+        self,
+        snapshot: Snapshot,
+        now: datetime,
+        *,
+        only: Mapping[int, Collection[int]] | None = None,
+    ) -> ScoringClaim | None:
         """Take the next video that this snapshot has not scored, newest season first.
 
         Videos that failed before come after all that did not.
 
         The frames are those that were looked at when the video was ingested, and those that are
         labelled. The attempt is counted before it is made.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+        now : datetime
+        only : mapping of int to collection of int, optional
+            Only these videos, and of each only these frames and those that are scored already:
+            the rest waits on.
         """
         with self._connection.write() as db:
             row = db.execute(
@@ -178,20 +123,30 @@ class Scores:
                 "LEFT JOIN roots ON roots.path = files.root "
                 f"JOIN {_LATEST_OF_SEASONS} ON of_season = season "
                 f"WHERE {_TO_SCORE} AND COALESCE(online, 1) "
+                "AND (? OR videos.id IN (SELECT value FROM json_each(?))) "
                 "ORDER BY tried, latest DESC, videos.id, files.path LIMIT 1",
-                _key(snapshot),
+                [*key_of(snapshot), only is None, json.dumps(list(only or ()))],
             ).fetchone()
             if row is None:
                 return None
             db.execute(
                 "INSERT INTO scorings (video_id, snapshot_id, state, attempts, changed_at) "
-                f"VALUES (?, {_ID_OF_SNAPSHOT}, 'working', 1, ?) "
+                f"VALUES (?, {ID_OF_SNAPSHOT}, 'working', 1, ?) "
                 "ON CONFLICT DO UPDATE SET state = 'working', attempts = attempts + 1, "
                 "changed_at = excluded.changed_at",
-                [row["id"], *_key(snapshot), to_text(now)],
+                [row["id"], *key_of(snapshot), to_text(now)],
             )
         file = SeenFile(to_path(row["path"]), to_path(row["root"]), signature_of(row))
-        return ScoringClaim(row["id"], row["tried"] + 1, file, self._frames_to_score(row["id"]))
+        frames = self._frames_to_score(row["id"])
+        if only is not None:
+            wanted = {*only[row["id"]], *self.scored_frames(row["id"], snapshot)}
+            frames = frames[[frame in wanted for frame in frames.tolist()]]
+        return ScoringClaim(row["id"], row["tried"] + 1, file, frames)
+
+    def scored_frames(self, video_id: int, snapshot: Snapshot) -> list[int]:
+        """The frames of a video that a snapshot has scored, increasing."""
+        scores = self.of_video(video_id, snapshot, ())
+        return [] if scores is None else scores.frame_indices.tolist()
 
     def _frames_to_score(self, video_id: int) -> IntArray:
         import numpy as np
@@ -229,13 +184,13 @@ class Scores:
         now : datetime
         """
         video_id = claim.video_id
-        key = [video_id, *_key(snapshot)]
+        key = [video_id, *key_of(snapshot)]
         with self._connection.write() as db:
             wanted = self._frames_to_score(video_id).tolist()
             state = "done" if wanted == claim.frame_indices.tolist() else "stale"
             db.execute(f"DELETE FROM scores WHERE video_id = ? AND {_OF_SNAPSHOT}", key)
             db.executemany(
-                f"INSERT INTO scores VALUES (?, {_ID_OF_SNAPSHOT}, ?, ?, ?)",
+                f"INSERT INTO scores VALUES (?, {ID_OF_SNAPSHOT}, ?, ?, ?)",
                 [
                     (*key, signal, json.dumps(array.shape), array.astype("<f4").tobytes())
                     for signal, array in scores.signals.items()
@@ -270,7 +225,7 @@ class Scores:
             db.execute(
                 "UPDATE scorings SET state = ?, reason = ?, attempts = MAX(attempts - ?, 0), "
                 f"changed_at = ? WHERE video_id = ? AND {_OF_SNAPSHOT}",
-                [state, reason, int(untried), to_text(now), video_id, *_key(snapshot)],
+                [state, reason, int(untried), to_text(now), video_id, *key_of(snapshot)],
             )
 
     def retry_failed(self, snapshot: Snapshot, now: datetime) -> int:
@@ -279,7 +234,7 @@ class Scores:
             return db.execute(
                 "UPDATE scorings SET state = 'ready', attempts = 0, changed_at = ? "
                 f"WHERE state = 'failed' AND {_OF_SNAPSHOT}",
-                [to_text(now), *_key(snapshot)],
+                [to_text(now), *key_of(snapshot)],
             ).rowcount
 
     # --- what there is -------------------------------------------------------------------------
@@ -292,7 +247,7 @@ class Scores:
             "SUM(CASE state WHEN 'done' THEN elapsed_s END) AS elapsed_s FROM ("
             "SELECT scorings.* FROM scorings JOIN videos ON videos.id = video_id "
             f"WHERE {_USABLE} AND {_OF_SNAPSHOT}) AS scorings",
-            _key(snapshot),
+            key_of(snapshot),
         )[0]
         left = self._connection.rows(
             "SELECT COUNT(*) AS videos, "
@@ -300,7 +255,7 @@ class Scores:
             f"LEFT JOIN scorings ON scorings.video_id = videos.id AND {_OF_SNAPSHOT} "
             f"WHERE {_USABLE} AND {IS_HERE} "
             "AND COALESCE(scorings.state, 'ready') IN ('ready', 'stale', 'working')",
-            _key(snapshot),
+            key_of(snapshot),
         )[0]
         frames, frames_left = row["frames"] or 0, left["frames"] or 0
         left_s = frames_left * row["elapsed_s"] / frames if frames else None
@@ -319,7 +274,7 @@ class Scores:
             "SELECT video_id, scorings.reason FROM scorings "
             "JOIN videos ON videos.id = video_id WHERE scorings.state = 'failed' "
             f"AND {_USABLE} AND {_OF_SNAPSHOT} ORDER BY video_id",
-            _key(snapshot),
+            key_of(snapshot),
         )
         return [(row["video_id"], row["reason"]) for row in rows]
 
@@ -337,7 +292,7 @@ class Scores:
         """
         import numpy as np
 
-        key = [video_id, *_key(snapshot)]
+        key = [video_id, *key_of(snapshot)]
         heads = self._connection.rows(
             f"SELECT frame_indices FROM scorings WHERE video_id = ? AND {_OF_SNAPSHOT} "
             "AND frame_indices IS NOT NULL",
@@ -374,25 +329,9 @@ class Scores:
             "SELECT video_id, season FROM scorings JOIN videos ON videos.id = video_id "
             f"WHERE frame_indices IS NOT NULL AND {_USABLE} AND {_OF_SNAPSHOT} "
             f"{f'AND {IS_HERE}' if here else ''} ORDER BY content_hash",
-            _key(snapshot),
+            key_of(snapshot),
         )
         return [(row["video_id"], row["season"]) for row in rows]
 
 
-_ID_OF_SNAPSHOT = "(SELECT id FROM snapshots WHERE kind = ? AND sha256 = ?)"
-_OF_SNAPSHOT = f"snapshot_id = {_ID_OF_SNAPSHOT}"
-
-
-def _key(snapshot: Snapshot) -> list[str]:
-    return [snapshot.kind, snapshot.sha256]
-
-
-def _snapshot(row: Any) -> Snapshot:
-    return Snapshot(
-        kind=row["kind"],
-        name=row["name"],
-        sha256=row["sha256"],
-        bodyparts=tuple(json.loads(row["bodyparts"])),
-        n_individuals=row["n_individuals"],
-        n_unique=row["n_unique"],
-    )
+_OF_SNAPSHOT = f"snapshot_id = {ID_OF_SNAPSHOT}"

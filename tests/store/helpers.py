@@ -11,7 +11,9 @@ from alwatch.records import (
     EmbedderIdentity,
     FileSignature,
     IngestedVideo,
+    LocatedSnapshot,
     SeenFile,
+    Snapshot,
     VideoInfo,
 )
 from alwatch.store import Store
@@ -63,3 +65,11 @@ def add_video(
     assert claim is not None
     store.videos.finish(claim.video_id, ingested(indices, vectors=vectors), season, NOW)
     return claim.video_id
+
+
+def make_current(store: Store, snapshot: Snapshot, now: datetime) -> None:
+    """Make a snapshot the one that scores, whatever was before."""
+    store.snapshots.register(LocatedSnapshot(snapshot, {}), now)
+    current = store.snapshots.current().snapshot
+    reason = "a test needs it"
+    assert store.snapshots.promote(snapshot, judge="hand", reason=reason, now=now, against=current)

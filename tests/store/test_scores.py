@@ -9,7 +9,7 @@ import pytest
 
 from alwatch.records import FrameScores, LabelledFrame, LabelledPoint, Snapshot
 from alwatch.store import Store
-from tests.store.helpers import NOW, add_video, ingested, seen
+from tests.store.helpers import NOW, add_video, ingested, make_current, seen
 
 OLD = Snapshot("deeplabcut", "snapshot-050", "a" * 64, ("nose", "tail"))
 NEW = Snapshot("deeplabcut", "snapshot-100", "b" * 64, ("nose", "tail"))
@@ -18,7 +18,7 @@ NEW = Snapshot("deeplabcut", "snapshot-100", "b" * 64, ("nose", "tail"))
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store(tmp_path) as opened:
-        opened.scores.set_current(OLD, NOW)
+        make_current(opened, OLD, NOW)
         yield opened
 
 
@@ -66,12 +66,12 @@ def test_every_video_is_scored_once_by_each_snapshot_and_old_scores_stay(store: 
     ids = {add_video(store, f"{n}.mp4", [0, 1]) for n in range(3)}
     assert set(score_all(store, OLD)) == ids
     assert score_all(store, OLD) == []
-    store.scores.set_current(NEW, NOW)
+    make_current(store, NEW, NOW)
     assert store.scores.n_waiting(NEW) == 3
     assert set(score_all(store, NEW)) == ids
     for video in ids:
         assert store.scores.of_video(video, OLD) is not None
-    assert store.scores.snapshots() == [OLD, NEW]
+    assert store.snapshots.scored() == [OLD, NEW]
 
 
 def test_the_newest_season_is_scored_first(store: Store) -> None:
@@ -176,22 +176,6 @@ def test_other_frames_after_ingesting_anew_are_scored_anew(store: Store) -> None
     assert store.scores.n_waiting(OLD) == 1
 
 
-def test_the_current_snapshot_and_its_problem_are_remembered(store: Store) -> None:
-    assert store.scores.set_current(OLD, NOW) is False
-    assert store.scores.set_current(NEW, NOW) is True
-    store.scores.set_problem("no such interpreter", NOW)
-    assert store.scores.current().snapshot == NEW
-    assert store.scores.current().problem == "no such interpreter"
-    store.scores.set_current(NEW, NOW)
-    assert store.scores.current().problem is None
-
-
-def test_an_archive_without_a_pose_model_has_none(tmp_path: Path) -> None:
-    with Store(tmp_path / "other") as store:
-        assert store.scores.current().snapshot is None
-        assert store.scores.snapshots() == []
-
-
 def test_a_label_that_comes_while_a_video_is_scored_is_not_lost(store: Store) -> None:
     video = add_video(store, "a.mp4", [0, 10])
     claim = store.scores.claim(OLD, NOW)
@@ -266,19 +250,19 @@ def test_a_signal_that_is_wanted_by_now_has_everything_without_it_scored_again(
 ) -> None:
     add_video(store, "a.mp4", [0])
     score_all(store, OLD)
-    store.scores.set_current(OLD, NOW, signals=["mpe"])
+    store.scores.require(OLD, ["mpe"], NOW)
     assert store.scores.n_waiting(OLD) == 0
-    store.scores.set_current(OLD, NOW, signals=["mpe", "flip"])
+    store.scores.require(OLD, ["mpe", "flip"], NOW)
     assert store.scores.n_waiting(OLD) == 1
 
 
 def test_old_snapshots_are_still_compared_when_their_videos_are_stale(store: Store) -> None:
     video = add_video(store, "a.mp4", [0, 10])
     score_all(store, OLD)
-    store.scores.set_current(NEW, NOW)
+    make_current(store, NEW, NOW)
     score_all(store, NEW)
     store.labels.set("deeplabcut", Path("/p"), [(video, label(7))], NOW)
-    assert store.scores.snapshots() == [OLD, NEW]
+    assert store.snapshots.scored() == [OLD, NEW]
 
 
 def test_a_folder_stays_with_its_video_when_another_of_that_name_comes(store: Store) -> None:
