@@ -658,6 +658,11 @@ class App:
                 )
                 for rule in settings.triggers
             },
+            leaves_out=frozenset(
+                rule.name
+                for rule in settings.triggers
+                if rule.held_out or all(action.do == "deeplabcut" for action in rule.actions)
+            ),
             last_days={one.season: one.last for one in settings.season.ranges},
             budget=settings.queue.budget,
             season_budget=rounds.season_budget,

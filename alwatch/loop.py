@@ -13,6 +13,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from alwatch.errors import AlwatchError, NothingToDoError, StoreError
+from alwatch.gate import audited_labels
 from alwatch.records import Queue
 from alwatch.seasons import SeasonFigures
 from alwatch.seasons.rules import Assessed, Due, Fired, Rule, due_rules, replay
@@ -53,6 +54,8 @@ class LoopRules:
     rules : tuple of Rule
     actions : mapping of str to tuple of (kind, settings)
         What each rule asks for.
+    leaves_out : frozenset of str
+        The rules whose trainings leave out the audited frames.
     last_days : mapping of str to date
         Of the seasons that have one.
     budget, season_budget : int
@@ -63,6 +66,7 @@ class LoopRules:
     needs: Needs
     rules: tuple[Rule, ...]
     actions: Mapping[str, tuple[tuple[str, dict[str, Any]], ...]]
+    leaves_out: frozenset[str]
     last_days: Mapping[str, date]
     budget: int
     season_budget: int
@@ -141,7 +145,7 @@ class SeasonLoop:
             inputs = self._inputs_of()
         except NothingToDoError:
             return []
-        said = []
+        said: list[str] = []
         for season, text in inputs.items():
             self._assess_if_changed(season, text)
             on_step()
@@ -209,7 +213,7 @@ class SeasonLoop:
             due.rule,
             seasons=due.seasons,
             reason=due.reason,
-            evidence=evidence_of(self._store, due),
+            evidence=evidence_of(self._store, due, leaves_out=due.rule in self._rules.leaves_out),
             actions=self._rules.actions[due.rule],
             now=self._clock(),
         )
@@ -301,11 +305,12 @@ def dry_run(store: Store, rules: LoopRules) -> list[Due]:
     return replay(rules.rules, history_of(store), last_days=rules.last_days)
 
 
-def evidence_of(store: Store, due: Due) -> dict[str, Any]:
-    """Why a rule fires, as JSON: the figures, the queues, the frames, and who must not be taught.
+def evidence_of(store: Store, due: Due, *, leaves_out: bool) -> dict[str, Any]:
+    """Why a rule fires, as JSON: the figures, the queues, and the frames not to be taught.
 
     `held_out` are the audited frames, by the names that the labelling projects know them by: a
-    training that leaves them out is judged on frames that it has never seen.
+    training that leaves them out is judged on frames that it has never seen. `left_out` are the
+    same as (video id, frame), where the training does so.
     """
     latest = store.seasons.latest()
     current = store.snapshots.current().snapshot
@@ -335,6 +340,7 @@ def evidence_of(store: Store, due: Due) -> dict[str, Any]:
             {"tool": tool, "project": str(project), "folder": folder, "frame": frame}
             for tool, project, folder, frame in store.queues.audited_in_projects()
         ],
+        "left_out": sorted(audited_labels(store)) if leaves_out else [],
     }
 
 

@@ -174,12 +174,22 @@ class CurrentPoseModel:
             self._next = None
         elif self._has_settled(found):
             snapshots.register(found, now, seen_at=self._next_since[1])
+            self._note_left_out(found.snapshot)
             self._take(found.snapshot, current)
 
     def _has_settled(self, found: LocatedSnapshot) -> bool:
         if found != self._next:
             self._next, self._next_since = found, (self._timer(), self._clock())
         return self._timer() - self._next_since[0] >= self._settle_s
+
+    def _note_left_out(self, snapshot: Snapshot) -> None:
+        """Keep which frames the training that was asked for last has left out."""
+        since = self._next_since[1]
+        asked = self._store.triggers.firings(open_only=True)
+        left_out = [f.evidence["left_out"] for f in asked if f.fired_at < since]
+        if left_out:
+            frames = {(video_id, frame) for video_id, frame in left_out[-1]}
+            self._store.snapshots.set_held_out(snapshot, frames)
 
     def _take(self, snapshot: Snapshot, current: Snapshot) -> None:
         """Let a new snapshot be judged, or make it the current one where there is no need."""

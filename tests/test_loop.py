@@ -13,7 +13,7 @@ import pytest
 
 from alwatch.errors import NothingToDoError
 from alwatch.loop import LoopRules, SeasonLoop, dry_run, under_way_of
-from alwatch.records import LabelledFrame, LocatedSnapshot, Queue, Snapshot
+from alwatch.records import LabelledFrame, LabelledPoint, LocatedSnapshot, Queue, Snapshot
 from alwatch.seasons import Drift, SeasonFigures
 from alwatch.seasons.rules import Rule
 from alwatch.seasons.states import Needs
@@ -29,6 +29,7 @@ RULES = LoopRules(
     needs=Needs(),
     rules=(Rule("retrain", new_labels=3, cool_down_s=0),),
     actions={"retrain": (("file", {"folder": "/out"}), ("command", {"command": ["train"]}))},
+    leaves_out=frozenset({"retrain"}),
     last_days={},
     budget=4,
     season_budget=10,
@@ -80,17 +81,17 @@ class Lab:
 
     def label(self, n: int, *, of_queue: int = 1) -> None:
         """A person labels the first n frames of a queue, which everything then knows of."""
-        project = Path("/project")
+        project, points = Path("/project"), (LabelledPoint("", "nose", 3.0, 4.0),)
         queue = self.store.queues.get(of_queue)
         self.store.queues.add_export(
             queue, "folder", project, 1, [("new-abc", queue.frames[0].video_id)], self.now
         )
         done = [
-            (frame.video_id, LabelledFrame(project, "new-abc", frame.frame, project))
+            (frame.video_id, LabelledFrame(project, "new-abc", frame.frame, project, points))
             for queue_id in range(1, of_queue)
             for frame in self.store.queues.get(queue_id).frames
         ] + [
-            (frame.video_id, LabelledFrame(project, "new-abc", frame.frame, project))
+            (frame.video_id, LabelledFrame(project, "new-abc", frame.frame, project, points))
             for frame in queue.frames[:n]
         ]
         self.store.labels.set("folder", project, done, self.now)
@@ -198,6 +199,7 @@ def test_what_fires_carries_its_evidence_and_its_deliveries(lab: Lab) -> None:
     assert firing.evidence["held_out"] == [
         {"tool": "folder", "project": "/project", "folder": "new-abc", "frame": 0}
     ]
+    assert firing.evidence["left_out"] == [[2, 0]]
     assert [(each.kind, each.key) for each in lab.store.triggers.deliveries()] == [
         ("file", f"{firing.key}.1-file"),
         ("command", f"{firing.key}.2-command"),

@@ -62,7 +62,7 @@ def _at_input_size(example: Example) -> tuple[ImageArray, NDArray[np.float64]]:
     height, width = INPUT_SIZE_PX
     scale = np.array([width, height]) / example.image.shape[1::-1]
     image = cv2.resize(example.image, (width, height), interpolation=cv2.INTER_AREA)
-    return image, (example.points_px + 0.5) * scale - 0.5
+    return image.astype(np.uint8, copy=False), (example.points_px + 0.5) * scale - 0.5
 
 
 def main(folder: Path) -> str:
