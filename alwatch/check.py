@@ -52,7 +52,7 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
     for number, export in enumerate(settings.exports):
         look = partial(_export, app, export.to, export.project)
         yield _parts(f"exports[{number}]", look)
-    yield from _actions(settings)
+    yield from check_actions(settings)
     yield _parts("decoding", lambda: _decoding(app))
     yield _parts("embedding", lambda: _embedding(app))
     if settings.pose_model.kind != "none":
@@ -140,7 +140,8 @@ def _export(app: App, to: str, project: Path) -> str:
     return f"{to}: {project}"
 
 
-def _actions(settings: Settings) -> Iterator[Finding]:
+def check_actions(settings: Settings) -> Iterator[Finding]:
+    """Look at what the actions of the trigger rules need; nothing is sent."""
     for n, trigger in enumerate(settings.triggers):
         for m, action in enumerate(trigger.actions):
             subject = f"triggers[{n}].actions[{m}]"
@@ -150,17 +151,18 @@ def _actions(settings: Settings) -> Iterator[Finding]:
 
 
 def _action(action: Action) -> str:
-    """Whether an action has what it needs on this machine; nothing is sent."""
+    """What an action works with, if it is there."""
     if action.folder is not None:
         return _folder(action.folder)
+    if action.do == "slurm" and action.command is not None:
+        _batch_script(action.command[0])
+        return "slurm: " + ", ".join(map(_program, ("sbatch", "squeue")))
     if action.command is not None:
-        programs = ("sbatch", "squeue") if action.do == "slurm" else action.command[:1]
-        return f"{action.do}: " + ", ".join(map(_program, programs))
+        return f"command: {_program(action.command[0])}"
     if action.url is not None:
-        from alwatch.actions.webhook import parsed
+        from alwatch.actions.webhook import parsed, server_of_url
 
-        server = parsed(action.url)
-        found = f"webhook: {server.scheme}://{server.netloc.decode()}"
+        found = f"webhook: {server_of_url(parsed(action.url))}"
     elif action.do == "mail":
         found = f"mail: by {_mail_goes_by(action)}"
     else:
@@ -190,6 +192,11 @@ def _folder(folder: Path) -> str:
             f"{os.getuid()}, or name another folder."
         ) from error
     return f"file: {folder} is writable"
+
+
+def _batch_script(name: str) -> None:
+    if not (name.startswith("-") or (os.path.isabs(name) and os.path.isfile(name))):
+        raise AlwatchError(f"{name} is no file; name the batch script by its full path.")
 
 
 def _program(name: str) -> str:

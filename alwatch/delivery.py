@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from alwatch.errors import ActionError, AlwatchError, StoreError
+from alwatch.errors import ActionError, AlwatchError, StoreError, shown
 from alwatch.protocols import RunningAction
 from alwatch.records import ActionEnd
 from alwatch.store import Store
@@ -36,6 +36,7 @@ _LASTING = (*_TRAININGS, "slurm")
 _KEPT = timedelta(days=7)
 _TIDIED_EVERY = timedelta(days=1)
 _POLL_S = 0.05
+_OUTCOME_CHARACTERS = 1000
 
 StartAction = Callable[[Delivery, dict[str, Any]], RunningAction]
 """Starts an attempt at a delivery, given the evidence; raises AlwatchError or OSError."""
@@ -147,6 +148,8 @@ class Deliverer:
         # One that was cancelled may be asked for again while its process is still ending.
         if len(running) >= AT_ONCE or any(attempt.is_given_up for attempt in running):
             return False
+        if not self._store.triggers.deliveries("waiting"):
+            return False  # a claim would wait for whoever writes to the store just now
         is_training = any(attempt.delivery.kind in _TRAININGS for attempt in running)
         besides = _TRAININGS if is_training else ()
         delivery = self._store.triggers.claim(self._clock(), besides=besides)
@@ -164,15 +167,13 @@ class Deliverer:
         return True
 
     def _keep(self, delivery: Delivery, end: ActionEnd) -> None:
-        now = self._clock()
+        now, outcome = self._clock(), shown(end.outcome)[:_OUTCOME_CHARACTERS]
         state, retry_at = _next_state(delivery, end, now)
-        self._store.triggers.end(
-            delivery, state, end.outcome, now, retry_at=retry_at, tried=end.counts
-        )
+        self._store.triggers.end(delivery, state, outcome, now, retry_at=retry_at, tried=end.counts)
         if state == "delivered":
-            log.info("%s: %s", delivery.key, end.outcome)
+            log.info("%s: %s", delivery.key, outcome)
         else:
-            log.warning("%s: %s: %s", delivery.key, state, end.outcome)
+            log.warning("%s: %s: %s", delivery.key, state, outcome)
 
     def _tidy(self) -> None:
         """Remove, once a day, the folders of deliveries that ended long ago."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime
+from email.utils import format_datetime, parseaddr
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Mail:
     def _compose(self, key: str, evidence: dict[str, Any]) -> EmailMessage:
         message = EmailMessage(policy=SMTP)
         seasons = ", ".join(map(shown, evidence.get("seasons", ())))
-        domain = self._sender.rpartition("@")[2].strip("> ") or "alwatch"
+        domain = parseaddr(self._sender)[1].rpartition("@")[2] or "alwatch"
         try:
             message["From"] = self._sender
             message["To"] = ", ".join(self._to)
@@ -141,7 +141,7 @@ class Mail:
                 f"{shown(self._secret_file)} is not sent to it; use its port for SMTPS (465) or "
                 "STARTTLS (587)."
             )
-        server.login(self._sender, password)
+        server.login(parseaddr(self._sender)[1], password)
 
 
 def _open(host: str, port: int) -> smtplib.SMTP:

@@ -26,6 +26,8 @@ from alwatch.errors import ActionError, shown
 TIMEOUT_S = 5.0
 _ANSWER_BYTES = 2**16
 _SHOWN_CHARACTERS = 200
+_SECRET_CHARACTERS = 5
+"""Shorter parts of an address are words such as "hook"."""
 _LONGEST_WAIT_S = 6 * 3600.0
 _AGAIN = {408, 425, 429}  # too slow, too early, too many
 
@@ -125,12 +127,12 @@ class Webhook:
             extensions={"sni_hostname": name} if is_name else {},
         ) as answer:
             if answer.is_success:
-                return f"{_server(url)} answered {answer.status_code}"
+                return f"{server_of_url(url)} answered {answer.status_code}"
             raise self._refused(url, answer)
 
     def _refused(self, url: httpx.URL, answer: httpx.Response) -> ActionError:
         status = answer.status_code
-        said = f"{_server(url)} answered {status}"
+        said = f"{server_of_url(url)} answered {status}"
         if answer.has_redirect_location:
             return ActionError(
                 f"{said}: it sends on to another address, which is not followed; set url to where "
@@ -155,11 +157,12 @@ class Webhook:
 
     def _unreachable(self, url: httpx.URL, error: Exception) -> ActionError:
         reason = self._hidden(url, str(error) or type(error).__name__)
-        return ActionError(f"{_server(url)} cannot be reached: {reason}.")
+        return ActionError(f"{server_of_url(url)} cannot be reached: {reason}.")
 
     def _hidden(self, url: httpx.URL, text: str) -> str:
         """The beginning of a text, without what is secret of the address."""
-        for secret in (url.username, url.password, url.query.decode(), url.path.strip("/")):
+        words = [*url.params.values(), *url.path.split("/")]
+        for secret in (url.password, *(word for word in words if len(word) >= _SECRET_CHARACTERS)):
             text = text.replace(secret, "***") if secret else text
         return shown(text[:_SHOWN_CHARACTERS])
 
@@ -184,7 +187,8 @@ def parsed(text: str) -> httpx.URL:
     return url
 
 
-def _server(url: httpx.URL) -> str:
+def server_of_url(url: httpx.URL) -> str:
+    """What may be shown of an address."""
     return shown(f"{url.scheme}://{url.netloc.decode()}")
 
 
