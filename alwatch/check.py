@@ -160,9 +160,11 @@ def _action(action: Action) -> str:
     if action.command is not None:
         return f"command: {_program(action.command[0])}"
     if action.url is not None:
-        from alwatch.actions.webhook import parsed, server_of_url
+        from alwatch.actions.webhook import addresses_of, parsed, server_of_url
 
-        found = f"webhook: {server_of_url(parsed(action.url))}"
+        url = parsed(action.url)
+        addresses_of(url, allow_private=action.allow_private)
+        found = f"webhook: {server_of_url(url)}"
     elif action.do == "mail":
         found = f"mail: by {_mail_goes_by(action)}"
     else:

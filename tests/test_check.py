@@ -71,9 +71,15 @@ def test_slurm_needs_its_commands_and_the_script(
 
 
 def test_of_a_webhook_only_the_server_is_shown(tmp_path: Path) -> None:
-    found = finding(tmp_path, "do: webhook, url: 'https://a:pa55word@h.example/T0ken'")
-    assert (found.level, found.found) == ("ok", "webhook: https://h.example")
+    found = finding(tmp_path, "do: webhook, url: 'https://a:pa55word@8.8.8.8/T0ken'")
+    assert (found.level, found.found) == ("ok", "webhook: https://8.8.8.8")
     assert finding(tmp_path, "do: webhook, url: 'https://'").level == "fault"
+
+
+def test_a_webhook_to_this_machine_must_be_allowed(tmp_path: Path) -> None:
+    action = "do: webhook, url: 'http://localhost:9'"
+    assert "set allow_private" in finding(tmp_path, action).found
+    assert finding(tmp_path, f"{action}, allow_private: true").level == "ok"
 
 
 def test_mail_needs_a_server_or_sendmail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +93,7 @@ def test_mail_needs_a_server_or_sendmail(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_secret_must_be_readable_and_not_for_everyone(tmp_path: Path) -> None:
-    action = "do: webhook, url: 'https://h.example', secret_file: secret"
+    action = "do: webhook, url: 'https://8.8.8.8', secret_file: secret"
     assert "secret: No such file" in finding(tmp_path, action).found
     secret = tmp_path / "secret"
     secret.write_text("s3cret\n")

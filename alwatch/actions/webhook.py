@@ -71,11 +71,7 @@ class Webhook:
             It was not taken; again where it may be taken later.
         """
         url = parsed(self._url)
-        addresses = resolve(
-            url.raw_host.decode(),
-            url.port or {"http": 80, "https": 443}[url.scheme],
-            allow_private=self._allow_private,
-        )
+        addresses = addresses_of(url, allow_private=self._allow_private)
         body = as_json(evidence)
         headers = self._headers(url, key, body)
         with httpx.Client(
@@ -185,6 +181,12 @@ def parsed(text: str) -> httpx.URL:
             again=False,
         )
     return url
+
+
+def addresses_of(url: httpx.URL, *, allow_private: bool) -> list[str]:
+    """The addresses that may be connected to; raises as `resolve`."""
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    return resolve(url.raw_host.decode(), port, allow_private=allow_private)
 
 
 def server_of_url(url: httpx.URL) -> str:
