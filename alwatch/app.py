@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,7 +34,9 @@ from alwatch.season_rules import SeasonRange, SeasonRule, named_group, season_of
 from alwatch.store import Store
 
 if TYPE_CHECKING:
+    from alwatch.actions.supervisor import ActionProcess
     from alwatch.config.sections import Export
+    from alwatch.delivery import Deliverer
     from alwatch.index import FrameIndex, IndexState, Neighbour
     from alwatch.ingest import Ingest
     from alwatch.loop import LoopRules, SeasonLoop
@@ -53,11 +54,16 @@ if TYPE_CHECKING:
     from alwatch.scored import Ranking, SnapshotOnSeason
     from alwatch.scoring import Scoring
     from alwatch.seasons import SeasonStatus
+    from alwatch.store.triggers import Delivery, Firing
     from alwatch.store.videos import StoredVideo
     from alwatch.strategies.pool import Limits
     from alwatch.watch import WatchedRoot
 
 SOFTWARE = f"alwatch {__version__}"
+
+ACTION_TIMEOUT_S = 60.0
+TRAINING_TIMEOUT_S = 7 * 86400.0
+"""Where the settings of an action do not say."""
 
 PARTS: dict[str, dict[str, str]] = {
     "embedder": {
@@ -87,6 +93,13 @@ PARTS: dict[str, dict[str, str]] = {
         "cvat": "alwatch.labelling.cvat:CvatFolder",
         "lightning_pose": "alwatch.labelling.lightning_pose:LightningPoseProject",
     },
+    "action": {
+        "file": "alwatch.actions.file:WriteFile",
+        "command": "alwatch.actions.command:RunCommand",
+        "webhook": "alwatch.actions.webhook:Webhook",
+        "mail": "alwatch.actions.mail:Mail",
+        "slurm": "alwatch.actions.slurm:SubmitJob",
+    },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""
 
@@ -107,19 +120,29 @@ def find_part(kind: str, name: str, *, setting: str) -> Any:
     SettingsError
         No such part (the nearest name and all names are given), or its package is not installed.
     """
-    dotted = PARTS[kind].get(name)
-    if dotted is not None:
-        module, attribute = dotted.split(":")
-        try:
-            return getattr(import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            raise SettingsError(
-                f"{setting} is {name}, which needs the package {error.name}; install it with "
-                f"`pip install 'alwatch[{name}]'`."
-            ) from error
-    plugins = {point.name: point for point in entry_points(group=f"alwatch.{kind}")}
+    part = locate_part(kind, name, setting=setting)
+    try:
+        return EntryPoint(name, part, f"alwatch.{kind}").load()
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{setting} is {name}, which needs the package {error.name}; install it with "
+            f"`pip install 'alwatch[{name}]'`."
+        ) from error
+
+
+def locate_part(kind: str, name: str, *, setting: str) -> str:
+    """Where an exchangeable part is, as `module:attribute`; parameters as of `find_part`.
+
+    Raises
+    ------
+    SettingsError
+        No such part; the nearest name and all names are given.
+    """
+    if name in PARTS[kind]:
+        return PARTS[kind][name]
+    plugins = {point.name: point.value for point in entry_points(group=f"alwatch.{kind}")}
     if name in plugins:
-        return plugins[name].load()
+        return plugins[name]
     known = sorted([*PARTS[kind], *plugins])
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -854,3 +877,70 @@ class App:
             names=self._names_in(to, project),
             now=self.clock(),
         )
+
+    # --- what triggers ask for -----------------------------------------------------------------
+
+    def deliverer(self) -> Deliverer:
+        """Makes the deliveries that are due; only for the holder of the lock."""
+        from alwatch.delivery import Deliverer
+
+        return Deliverer(self.store, self.start_action, self.clock)
+
+    def start_action(self, delivery: Delivery, evidence: dict[str, Any]) -> ActionProcess:
+        """Start an attempt at a delivery in a process of its own.
+
+        Raises
+        ------
+        SettingsError
+            No such action.
+        OSError
+            The process cannot be started.
+        """
+        from alwatch.actions.supervisor import ActionProcess
+        from alwatch.delivery import workdir_of
+
+        kind = delivery.kind
+        request = {
+            "kind": kind,
+            "part": locate_part("action", kind, setting="triggers[].actions[].do"),
+            "settings": delivery.settings,
+            "key": delivery.key,
+            "evidence": evidence,
+            "workdir": str(workdir_of(self.store, delivery)),
+        }
+        default_s = TRAINING_TIMEOUT_S if kind == "deeplabcut" else ACTION_TIMEOUT_S
+        timeout_s = delivery.settings.get("timeout_s") or default_s
+        return ActionProcess(request, timeout_s=timeout_s)
+
+    def get_firing(self, key: str) -> Firing:
+        """A firing by its key.
+
+        Raises
+        ------
+        SettingsError
+            There is no such firing.
+        """
+        firings = {firing.key: firing for firing in self.store.triggers.firings()}
+        if key not in firings:
+            raise SettingsError(
+                f"KEY is {shown(key)}; "
+                + (f"keys that exist: {', '.join(firings)}." if firings else "nothing fired yet.")
+            )
+        return firings[key]
+
+    def get_delivery(self, delivery_id: int) -> Delivery:
+        """A delivery by its number.
+
+        Raises
+        ------
+        SettingsError
+            There is no such delivery.
+        """
+        deliveries = {each.id: each for each in self.store.triggers.deliveries()}
+        if delivery_id not in deliveries:
+            numbers = ", ".join(map(str, deliveries))
+            raise SettingsError(
+                f"DELIVERY is {delivery_id}; "
+                + (f"deliveries that exist: {numbers}." if numbers else "none exists yet.")
+            )
+        return deliveries[delivery_id]

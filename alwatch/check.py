@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alwatch.app import App
 from alwatch.config import Settings
 from alwatch.errors import AlwatchError
 from alwatch.watch import WatchedRoot, file_system_kind, scan_root
+
+if TYPE_CHECKING:
+    from alwatch.config.triggers import Action
 
 ENOUGH_DISK_BYTES = 5 * 2**30
 FULL_DISK_BYTES = 512 * 2**20
@@ -48,6 +52,7 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
     for number, export in enumerate(settings.exports):
         look = partial(_export, app, export.to, export.project)
         yield _parts(f"exports[{number}]", look)
+    yield from check_actions(settings)
     yield _parts("decoding", lambda: _decoding(app))
     yield _parts("embedding", lambda: _embedding(app))
     if settings.pose_model.kind != "none":
@@ -133,6 +138,87 @@ def _strategy(app: App) -> str:
 def _export(app: App, to: str, project: Path) -> str:
     app.labelling_tool(to, project).read_labels()
     return f"{to}: {project}"
+
+
+def check_actions(settings: Settings) -> Iterator[Finding]:
+    """Look at what the actions of the trigger rules need; nothing is sent."""
+    for n, trigger in enumerate(settings.triggers):
+        for m, action in enumerate(trigger.actions):
+            subject = f"triggers[{n}].actions[{m}]"
+            yield _parts(subject, partial(_action, action))
+            if action.secret_file is not None and action.secret_file.is_file():
+                yield _secret(f"{subject}.secret_file", action.secret_file)
+
+
+def _action(action: Action) -> str:
+    """What an action works with, if it is there."""
+    if action.folder is not None:
+        return _folder(action.folder)
+    if action.do == "slurm" and action.command is not None:
+        _batch_script(action.command[0])
+        return "slurm: " + ", ".join(map(_program, ("sbatch", "squeue")))
+    if action.command is not None:
+        return f"command: {_program(action.command[0])}"
+    if action.url is not None:
+        from alwatch.actions.webhook import addresses_of, parsed, server_of_url
+
+        url = parsed(action.url)
+        addresses_of(url, allow_private=action.allow_private)
+        found = f"webhook: {server_of_url(url)}"
+    elif action.do == "mail":
+        found = f"mail: by {_mail_goes_by(action)}"
+    else:
+        return action.do
+    if action.secret_file is not None:
+        from alwatch.actions.disk import read_secret
+
+        read_secret(action.secret_file)
+    return found
+
+
+def _mail_goes_by(action: Action) -> str:
+    from alwatch.actions.mail import find_sendmail, server_of
+
+    if action.smtp is None:
+        return find_sendmail()
+    return "{}:{}".format(*server_of(action.smtp))
+
+
+def _folder(folder: Path) -> str:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise AlwatchError(
+            f"{folder} cannot be written: {error.strerror}; make it, writable for uid "
+            f"{os.getuid()}, or name another folder."
+        ) from error
+    return f"file: {folder} is writable"
+
+
+def _batch_script(name: str) -> None:
+    if not (name.startswith("-") or (os.path.isabs(name) and os.path.isfile(name))):
+        raise AlwatchError(f"{name} is no file; name the batch script by its full path.")
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise AlwatchError(
+            f"{name} is no program that can be run here; install it, make it executable, or name "
+            "it by its full path."
+        )
+    if not os.path.isabs(name) and os.sep in name:
+        raise AlwatchError(f"{name} is looked for in another folder then; name its full path.")
+    return found
+
+
+def _secret(subject: str, file: Path) -> Finding:
+    mode = file.stat().st_mode
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        found = f"{file} can be read or changed by every user ({stat.filemode(mode)})"
+        return Finding(subject, "warning", found, f"chmod o= {file}")
+    return Finding(subject, "ok", f"{file} is for its owner and group")
 
 
 def _decoding(app: App) -> str:

@@ -83,8 +83,22 @@ class ActionError(AlwatchError):
     message : str
     again : bool
         Whether another attempt may help.
+    counts : bool
+        Whether it is one of the attempts that the settings allow; not so where whoever was asked
+        is busy and wants to be asked later.
+    retry_after_s : float, optional
+        How long another attempt is to wait, if that was said.
     """
 
-    def __init__(self, message: str, *, again: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        again: bool = True,
+        counts: bool = True,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.again = again
+        self.counts = counts
+        self.retry_after_s = retry_after_s

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from alwatch.records import (
+        ActionEnd,
         DecoderPath,
         EmbedderIdentity,
         Exported,
@@ -160,4 +161,16 @@ class Action(Protocol):
         ActionError
             It could not be done, and whether another attempt may help.
         """
+        ...
+
+
+class RunningAction(Protocol):
+    """An attempt at an action, in a process of its own."""
+
+    def poll(self) -> ActionEnd | None:
+        """How it has ended, if it has; called often, and never waits."""
+        ...
+
+    def stop(self) -> None:
+        """Let it end soon; `poll` tells when it has."""
         ...

@@ -439,3 +439,17 @@ class LabelledFrame:
     points: tuple[LabelledPoint, ...] = ()
     labeller: str = ""
     state: LabelState = "labelled"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionEnd:
+    """How an attempt at an action has ended; `outcome` says it in one line.
+
+    The rest is about an attempt that failed, as in `ActionError`.
+    """
+
+    delivered: bool
+    outcome: str
+    again: bool = True
+    counts: bool = True
+    retry_after_s: float | None = None

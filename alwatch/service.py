@@ -190,7 +190,7 @@ class Daemon:
                         self._app.store.scores.recover(self._app.clock())
                         broken = False
                     self._sync_labels()
-                    self._deliver()
+                    self._deliverer.work()
                     busy = self._register_scans(wait=False) or self._work() or self._score()
                     self._look_after_seasons(idle=not busy)
                     if not busy:
@@ -272,11 +272,6 @@ class Daemon:
         for line in self._seasons.tick(self._alive, may_queue=all_read):
             log.info("%s", shown(line))
         self._export_pending()
-
-    def _deliver(self) -> None:
-        """Go on with what fired rules ask for."""
-        for line in self._deliverer.work():
-            log.info("%s", shown(line))
 
     def _sync_labels(self) -> None:
         """Read now and then which frames are labelled by now, and export what could not be."""

@@ -333,7 +333,9 @@ def test_every_command_has_help_with_a_first_sentence(cli: Cli, command: tuple[s
     assert cli.out.splitlines()[2].strip()
 
 
-@pytest.mark.parametrize("heavy", ["torch", "numpy", "pandas", "faiss", "sqlite_utils", "cv2"])
+@pytest.mark.parametrize(
+    "heavy", ["torch", "numpy", "pandas", "faiss", "sqlite_utils", "cv2", "httpx"]
+)
 def test_help_and_status_import_nothing_heavy(archive: Cli, heavy: str) -> None:
     program = (
         "import sys\n"

@@ -296,6 +296,15 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
         ),
         ("state_dir: [x]", "state_dir is a list; it must be the path of a folder."),
         (
+            "triggers: [{new_labels: 5, actions: [{do: file, folder: /data/videos/out}]}]",
+            "triggers[0].actions[0].folder is /data/videos/out; it must lie outside the archive "
+            "folder /data/videos, because nothing is ever written there.",
+        ),
+        (
+            "triggers: [{new_labels: 5, actions: [{do: webhook, url: lab.example}]}]",
+            "triggers[0].actions[0].url is lab.example; it must begin with http:// or https://.",
+        ),
+        (
             "exports: [{to: folder, project: /data/videos/queues}]",
             "exports[0].project is /data/videos/queues; it must lie outside the archive folder "
             "/data/videos, because nothing is ever written there.",

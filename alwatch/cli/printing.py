@@ -34,5 +34,5 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "-"
+        return shown(", ".join(map(str, value))) or "-"
     return shown(value)

@@ -40,7 +40,9 @@ from alwatch.config.values import (
     Share,
     Text,
     Whole,
+    outside_the_archive,
     reading_of,
+    web_address,
 )
 
 VIDEO_EXTENSIONS = (
@@ -483,12 +485,8 @@ class Export(Section):
         examples=["/etc/alwatch/label-studio-token"],
     )
 
-    @field_validator("url")
-    @classmethod
-    def _is_address(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise fault("begin with http:// or https://")
-        return url
+    _is_address = field_validator("url")(web_address)
+    _outside_the_archive = field_validator("project")(outside_the_archive)
 
     @field_validator("token_file")
     @classmethod
@@ -496,16 +494,6 @@ class Export(Section):
         if "url" in info.data and (info.data["url"] is None) != (token_file is None):
             raise fault("be set where url is, and nowhere else")
         return token_file
-
-    @field_validator("project")
-    @classmethod
-    def _outside_the_archive(cls, project: Path, info: ValidationInfo) -> Path:
-        root = next((r for r in reading_of(info).roots if project.is_relative_to(r)), None)
-        if root is not None:
-            raise fault(
-                f"lie outside the archive folder {root}, because nothing is ever written there"
-            )
-        return project
 
     @field_validator("bodyparts")
     @classmethod

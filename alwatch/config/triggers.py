@@ -22,6 +22,8 @@ from alwatch.config.values import (
     Seconds,
     Share,
     Text,
+    outside_the_archive,
+    web_address,
 )
 
 _Open = Annotated[float, Field(gt=0, lt=1), Must("a number between 0 and 1")]
@@ -39,7 +41,7 @@ class Rounds(Section):
         default=3600, description="Seconds between two looks at what the seasons need."
     )
     drift_alpha: _Open = Field(
-        default=0.01,
+        default=0.05,
         description="How often, at most, a season that is like those that are labelled may be "
         "taken for another kind, over all looks at it.",
     )
@@ -138,6 +140,9 @@ class Action(Section):
         description="Attempts before it counts as failed; each waits twice as long as the one "
         "before, from one minute to six hours.",
     )
+
+    _is_address = field_validator("url")(web_address)
+    _outside_the_archive = field_validator("folder")(outside_the_archive)
 
     @model_validator(mode="after")
     def _takes_its_own(self) -> Action:

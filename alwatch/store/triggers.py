@@ -117,6 +117,11 @@ class Triggers:
         )
         return [_firing(row) for row in rows]
 
+    def firing_of(self, delivery: Delivery) -> Firing:
+        """The firing that asks for a delivery."""
+        (row,) = self._connection.rows("SELECT * FROM firings WHERE id = ?", [delivery.firing_id])
+        return _firing(row)
+
     def close(self, firing: Firing, by: str, now: datetime) -> None:
         """Keep that nothing more is expected of a firing; one that is closed stays as it is."""
         with self._connection.write() as db:
@@ -166,16 +171,17 @@ class Triggers:
         now: datetime,
         *,
         retry_at: datetime | None = None,
+        tried: bool = True,
     ) -> None:
         """Keep how an attempt went: `waiting` is to be tried again, not before `retry_at`.
 
-        A delivery that was cancelled meanwhile stays so.
+        With `tried` false it is no attempt. A delivery that was cancelled meanwhile stays so.
         """
         with self._connection.write() as db:
             db.execute(
-                "UPDATE deliveries SET state = ?, outcome = ?, retry_at = ?, changed_at = ? "
-                "WHERE id = ? AND state = 'working'",
-                [state, outcome, to_text(retry_at), to_text(now), delivery.id],
+                "UPDATE deliveries SET state = ?, outcome = ?, retry_at = ?, changed_at = ?, "
+                "attempts = attempts - ? WHERE id = ? AND state = 'working'",
+                [state, outcome, to_text(retry_at), to_text(now), not tried, delivery.id],
             )
 
     def cancel(self, delivery: Delivery, now: datetime) -> bool:
