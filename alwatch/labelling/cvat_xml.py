@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from alwatch.errors import ExportError
-from alwatch.labelling.label_file import LARGEST_BYTES, check_is_file, read_label_file
+from alwatch.labelling.label_file import LARGEST_BYTES, read_label_file, size_of_file
 from alwatch.labelling.prelabels import Group, groups_of, prelabels
 from alwatch.records import LabelledPoint
 
@@ -121,7 +121,7 @@ def read_annotations(file: Path) -> ElementTree.Element:
 
 
 def _from_zip(file: Path) -> bytes:
-    check_is_file(file)  # of any size: images may be in it
+    size_of_file(file)  # refuses a pipe; any size will do, because images may be in it
     with zipfile.ZipFile(file) as archive:
         member = archive.getinfo(ANNOTATIONS)
         if member.file_size > LARGEST_BYTES:

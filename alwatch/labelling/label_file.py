@@ -24,16 +24,18 @@ def read_label_file(file: Path, *, largest_bytes: int = LARGEST_BYTES) -> bytes:
     ValueError
         It is a pipe, a device or a folder, or larger than that.
     """
-    check_is_file(file)
-    with file.open("rb") as opened:
-        content = opened.read(largest_bytes + 1)
-    if len(content) > largest_bytes:
+    content = b""
+    size_bytes = size_of_file(file)
+    if size_bytes <= largest_bytes:
+        with file.open("rb") as opened:
+            content = opened.read(largest_bytes + 1)  # by now it may have grown
+    if max(size_bytes, len(content)) > largest_bytes:
         raise ValueError(f"it has more than {largest_bytes} bytes")
     return content
 
 
-def check_is_file(file: Path) -> None:
-    """Refuse what may hang, or never end, once it is opened.
+def size_of_file(file: Path) -> int:
+    """Bytes of a regular file; refuses what may hang, or never end, once it is opened.
 
     Raises
     ------
@@ -42,6 +44,7 @@ def check_is_file(file: Path) -> None:
     ValueError
         It is no regular file.
     """
-    mode = file.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise ValueError(f"it is {_KINDS.get(stat.S_IFMT(mode), 'a device')}, not a file")
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'a device')}, not a file")
+    return status.st_size

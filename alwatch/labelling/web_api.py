@@ -50,9 +50,11 @@ class WebApi:
         self._secrets: set[str] = set()
 
     def __enter__(self) -> Self:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         self._client = httpx.Client(
-            timeout=_TIMEOUT, follow_redirects=False, trust_env=False, headers=headers
+            timeout=_TIMEOUT,
+            follow_redirects=False,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity"},
         )
         return self
 

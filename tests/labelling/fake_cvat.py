@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN, LEGACY_TOKEN = "abcdefgh.secret0123", "0123456789abcdef" * 2 + "01234567"
+KIND = "application/vnd.cvat+json"
+"""The one kind of answer that CVAT gives."""
 Answer = tuple[int, Any]
 
 
@@ -101,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(503, {"detail": "try again later"})
         if self.headers.get("Authorization") not in (f"Bearer {TOKEN}", f"Token {LEGACY_TOKEN}"):
             return self._answer(401, {"detail": "Invalid token."})
+        if self.headers["Accept"] not in ("*/*", KIND):
+            return self._answer(406, {"detail": "Could not satisfy the Accept header."})
         for pattern, method in _ROUTES.items():
             found = re.fullmatch(pattern, f"{self.command} {address.path}")
             if found:
@@ -113,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = b"" if content is None else json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.cvat+json")
+        self.send_header("Content-Type", KIND)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -96,7 +96,8 @@ def test_cvats_own_kit_accepts_what_is_sent(
         if path.endswith("/annotations/"):
             for shape in content.pop("shapes"):
                 parts = [models.SubLabeledShapeRequest(**p) for p in shape.pop("elements")]
-                assert models.LabeledShapeRequest(**shape, elements=parts).type == "skeleton"
+                made = models.LabeledShapeRequest(**shape, elements=parts)
+                assert made.to_dict()["type"] == "skeleton"
             assert models.LabeledDataRequest(**content).version == 0
         elif path.endswith("/data/"):
             quality = int(content["image_quality"])
