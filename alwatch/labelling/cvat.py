@@ -19,7 +19,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from xml.sax.saxutils import quoteattr
 
-from alwatch.labelling.cvat_server import CvatServer, TaskFrame
+from alwatch.errors import ExportError
+from alwatch.labelling.cvat_server import CvatServer
 from alwatch.labelling.cvat_xml import (
     ANNOTATIONS,
     annotations_of,
@@ -27,6 +28,7 @@ from alwatch.labelling.cvat_xml import (
     read_annotations,
     unreadable,
 )
+from alwatch.labelling.label_file import read_label_file
 from alwatch.labelling.prelabels import Group, groups_of, is_touched
 from alwatch.labelling.queue_folder import QueueFolder, file_name, image_key
 from alwatch.labelling.queue_record import QueuedImage, read_record
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from xml.etree import ElementTree
 
+    from alwatch.labelling.cvat_task import TaskFrame
     from alwatch.records import Queue, Skeleton
 
 _LABELS = "labels.json"
@@ -76,7 +79,7 @@ class CvatFolder(QueueFolder):
 
     def _send(self, folder: Path) -> None:
         if self._server is not None:
-            labels = json.loads((folder / _LABELS).read_bytes())
+            labels = _read_specs(folder / _LABELS)
             self._server.add(folder, labels, read_annotations(folder / ANNOTATIONS))
 
     def _take_back(self, queue: Queue, folder: Path) -> None:
@@ -157,6 +160,17 @@ def _label_specs(skeleton: Skeleton) -> list[dict[str, Any]]:
     ]
     tags = [{"name": name, "type": "tag", "attributes": []} for name in (_CHECKED, _SKIPPED)]
     return [*skeletons, *tags]
+
+
+def _read_specs(file: Path) -> list[dict[str, Any]]:
+    try:
+        specs: list[dict[str, Any]] = json.loads(read_label_file(file))
+    except (ValueError, RecursionError) as error:
+        raise ExportError(
+            f"{file} must be as it was exported, for the labels of a task; reading it gave "
+            f"{error!r}. Put it back, or move the folder elsewhere and export again."
+        ) from error
+    return specs
 
 
 def _svg(group: Group) -> str:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections import defaultdict
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from alwatch.errors import ExportError, shown
-from alwatch.labelling.cvat_xml import labelled_point
+from alwatch.labelling.cvat_task import TaskFrame, frames_of_job, skeleton_shape
 from alwatch.labelling.folder_record import digest
 from alwatch.labelling.prelabels import is_touched
 from alwatch.labelling.queue_record import RECORD
@@ -36,32 +34,6 @@ _UPLOAD = {"image_quality": "95"}
 """Percent, of the JPEG that CVAT shows."""
 _PATIENCE_S = 300.0
 _LONGEST_PAUSE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFrame:
-    """What people have made of one frame of a task.
-
-    Parameters
-    ----------
-    name : str
-        Of its image.
-    labeller : str
-        Whom its job is assigned to; empty if nobody.
-    is_done, is_begun, is_deleted : bool
-        Its job is done; somebody has done something; it was deleted.
-    tags : frozenset of str
-    points : tuple of LabelledPoint
-        Of skeletons, untouched ones included.
-    """
-
-    name: str
-    labeller: str
-    is_done: bool
-    is_begun: bool
-    is_deleted: bool
-    tags: frozenset[str]
-    points: tuple[LabelledPoint, ...]
 
 
 class CvatServer:
@@ -85,8 +57,8 @@ class CvatServer:
         A task without frames is made anew, because to send an image twice would spoil it. Poses
         are drawn only where there is nothing, as somebody may have begun.
         """
-        names = [image.attrib["name"] for image in annotations.iter("image")]
         with self._session():
+            names = [image.attrib["name"] for image in annotations.iter("image")]
             task = self._begun_task(folder)
             if task is None:
                 task = self._api.post("/api/tasks", {"name": _unfilled(folder), "labels": labels})
@@ -220,7 +192,7 @@ class CvatServer:
         frames = {name: index for index, name in enumerate(self._meta(task)[0])}
         labels = {label["name"]: label for label in self._labels(task)}
         shapes = [
-            _skeleton(skeleton, frames[image.attrib["name"]], labels[skeleton.attrib["label"]])
+            skeleton_shape(skeleton, frames[image.attrib["name"]], labels[skeleton.attrib["label"]])
             for image in annotations.iter("image")
             for skeleton in image.iter("skeleton")
         ]
@@ -248,33 +220,8 @@ class CvatServer:
         }
         for job in self._api.pages("/api/jobs", "results", task_id=task):
             if job["type"] == "annotation":
-                yield from self._of_job(job, names, deleted, labels)
-
-    def _of_job(
-        self, job: dict[str, Any], names: Sequence[str], deleted: set[int], labels: dict[int, str]
-    ) -> Iterator[TaskFrame]:
-        found = self._api.get(f"/api/jobs/{int(job['id'])}/annotations/")
-        if found["tracks"]:
-            raise ExportError(
-                f"Job {int(job['id'])} at {self._api.url} has tracks, from frame "
-                f"{int(found['tracks'][0]['frame'])} on; queues are single frames. Draw them as "
-                "shapes."
-            )
-        shapes, all_tags = _by_frame(found["shapes"]), _by_frame(found["tags"])
-        is_new = (job["stage"], job["state"]) == ("annotation", "new")
-        for index in range(int(job["start_frame"]), min(int(job["stop_frame"]) + 1, len(names))):
-            tags = frozenset(labels[int(tag["label_id"])] for tag in all_tags[index])
-            skeletons = [shape for shape in shapes[index] if shape["type"] == "skeleton"]
-            has_others = len(skeletons) < len(shapes[index])
-            yield TaskFrame(
-                name=names[index],
-                labeller=str(job["assignee"]["username"]) if job["assignee"] else "",
-                is_done=_is_done(job),
-                is_begun=not is_new or index in deleted or has_others or bool(tags),
-                is_deleted=index in deleted,
-                tags=tags,
-                points=tuple(_points(skeletons, labels)),
-            )
+                path = f"/api/jobs/{int(job['id'])}/annotations/"
+                yield from frames_of_job(job, self._api.get(path), names, deleted, labels)
 
 
 def _mark(folder: Path) -> str:
@@ -287,54 +234,3 @@ def _title(folder: Path) -> str:
 
 def _unfilled(folder: Path) -> str:
     return _title(folder) + _UNFILLED
-
-
-def _is_done(job: dict[str, Any]) -> bool:
-    """Whether a job is completed, or was handed on to be checked and has not come back."""
-    is_handed_on = job["stage"] != "annotation" and job["state"] != "rejected"
-    return bool(is_handed_on or job["state"] == "completed")
-
-
-def _skeleton(drawn: ElementTree.Element, frame: int, label: dict[str, Any]) -> dict[str, Any]:
-    parts = {part["name"]: int(part["id"]) for part in label["sublabels"]}
-    elements = [
-        _shape("points", parts[point.attrib["label"]], frame)
-        | {
-            "points": [float(value) for value in point.attrib["points"].split(",")],
-            "outside": point.attrib["outside"] == "1",
-        }
-        for point in drawn.iter("points")
-    ]
-    return _shape("skeleton", int(label["id"]), frame) | {"elements": elements}
-
-
-def _shape(kind: str, label: int, frame: int) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "label_id": label,
-        "frame": frame,
-        "points": [],
-        "outside": False,
-        "occluded": False,
-        "z_order": 0,
-        "source": "auto",
-        "attributes": [],
-    }
-
-
-def _by_frame(items: Iterable[dict[str, Any]]) -> defaultdict[int, list[dict[str, Any]]]:
-    found: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-    for item in items:
-        found[int(item["frame"])].append(item)
-    return found
-
-
-def _points(
-    skeletons: Iterable[dict[str, Any]], labels: Mapping[int, str]
-) -> Iterator[LabelledPoint]:
-    for skeleton in skeletons:
-        for part in skeleton["elements"]:
-            if not part["outside"]:
-                x, y = map(float, part["points"])
-                names = labels[int(skeleton["label_id"])], labels[int(part["label_id"])]
-                yield labelled_point(*names, x, y)

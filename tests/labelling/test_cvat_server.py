@@ -362,6 +362,21 @@ def test_a_server_that_takes_its_time_is_gone_on_with(
     check_whole(server, folder)
 
 
+@pytest.mark.parametrize("name", ["labels.json", "annotations.xml"])
+def test_a_document_that_is_damaged_before_it_is_sent_is_one_line(
+    server: Cvat, tool: CvatFolder, video: QueuedVideo, folder: Path, name: str
+) -> None:
+    server.failing = "POST"
+    with pytest.raises(ExportError):
+        write(tool, video)
+    server.failing = None
+    (folder / name).write_text("{")
+    with pytest.raises(ExportError, match=rf"{name} must be .*; reading it gave") as caught:
+        write(tool, video)
+    assert "\n" not in str(caught.value)
+    assert server.tasks == []
+
+
 def test_a_legacy_token_is_sent_as_one(
     server: Cvat, tool: CvatFolder, video: QueuedVideo, tmp_path: Path
 ) -> None:

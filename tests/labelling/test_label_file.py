@@ -75,12 +75,11 @@ def test_a_pipe_among_the_labels_is_one_line(tool_and_file: tuple[LabellingTool,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("tool_and_file", FILES, indirect=True)
 def test_labels_of_an_absurd_size_are_one_line(
     tool_and_file: tuple[LabellingTool, Path],
 ) -> None:
     tool, file = tool_and_file
-    if file.suffix == ".zip":
-        pytest.skip("images may be in an archive; its annotations are limited by themselves")
     make_large(file)
     with pytest.raises(ExportError, match=rf"{file}.*it has more than {LARGEST_BYTES} bytes"):
         tool.read_labels()
