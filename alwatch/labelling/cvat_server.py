@@ -121,7 +121,7 @@ class CvatServer:
 
     @contextmanager
     def _session(self) -> Iterator[None]:
-        with self._api.understood("CVAT", "2.20"), self._api:
+        with self._api.understood("CVAT", "2.80"), self._api:
             token = self._api.token()
             kind = "Token" if _LEGACY_TOKEN.fullmatch(token) else "Bearer"
             self._api.authorise(f"{kind} {token}")
