@@ -472,7 +472,7 @@ class Export(Section):
 
     url: Text | None = Field(
         default=None,
-        description="The tool's server, for label_studio; then the frames are put there.",
+        description="The tool's server, for label_studio and cvat; then the frames are put there.",
         examples=["http://localhost:8080"],
     )
     token_file: File | None = Field(
@@ -487,6 +487,8 @@ class Export(Section):
     def _is_address(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("http://", "https://")):
             raise fault("begin with http:// or https://")
+        if url is not None and "@" in url:
+            raise fault("hold no name and password, because the token says who asks")
         return url
 
     @field_validator("token_file")

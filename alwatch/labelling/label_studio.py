@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 from xml.sax.saxutils import quoteattr
 
 from alwatch.errors import ExportError
+from alwatch.labelling.label_file import read_label_file
 from alwatch.labelling.label_studio_server import LabelStudioServer
 from alwatch.labelling.prelabels import groups_of, prelabels
 from alwatch.labelling.queue_folder import UNREADABLE_JSON, QueueFolder, image_key
@@ -213,7 +214,7 @@ def _names(folder: Path) -> list[str]:
 
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
-        tasks = json.loads(file.read_bytes())
+        tasks = json.loads(read_label_file(file))
         if not isinstance(tasks, list):
             raise ValueError(f"it is a {type(tasks).__name__}, not a list of tasks")
     except (ValueError, RecursionError) as error:

@@ -189,6 +189,7 @@ def test_an_export_may_take_the_place_of_what_was_uploaded(tool: CvatFolder, fol
         ("a.xml", b"<annotations>"),
         ("a.xml", b"<html></html>"),
         ("a.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>'),
+        ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>'.encode("utf-16")),
         ("a.xml", b"<annotations><image/></annotations>"),
         ("a.zip", b"PK"),
         ("a.zip", b""),
