@@ -4,9 +4,10 @@ Beside the images lie `labels.json`, for the raw editor of a task's labels: a sk
 animal, named after it, and the tags `checked` and `skipped`; and `annotations.xml` in the format
 `CVAT for images 1.1`, with the model's poses, to upload to the task.
 
-Labels come back through an export in the same format, as `.xml` or `.zip`, put into the queue's
-folder. A frame is labelled if a point of it is not where the model had put it, or if it bears the
-tag `checked`; it is empty if it then has no point. The tag `skipped` passes it over.
+Labels come back through exports in the same format, as `.xml` or `.zip`, put into the queue's
+folder; of one person's the newest that has the image counts. A frame is labelled if a point of it
+is not where the model had put it, or if it bears the tag `checked`; it is empty if it then has no
+point. The tag `skipped` passes it over.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from alwatch.errors import ExportError
+from alwatch.labelling.folder_record import digest
 from alwatch.labelling.prelabels import Group, groups_of, is_touched, prelabels
 from alwatch.labelling.queue_folder import QueueFolder, file_name, image_key
 from alwatch.labelling.queue_record import QueuedImage, read_record
@@ -68,14 +70,21 @@ class CvatFolder(QueueFolder):
 
     def _labels_in(self, folder: Path) -> Iterable[LabelledFrame]:
         files = [file for kind in ("*.xml", "*.zip") for file in folder.glob(kind)]
+        record = read_record(folder) if files else None
+        drawn = record.drawn if record else {}
+        own = record.files if record else {}
+        files = [f for f in files if f.name not in own or own[f.name] != digest(f)]
         newest_first = sorted(files, key=lambda file: (-file.stat().st_mtime_ns, file.name))
-        drawn = read_record(folder).drawn if files else {}
+        told: set[tuple[str, str]] = set()
         for source in newest_first:
             root = _read(source)
             who = root.findtext("meta/*/assignee/username") or ""
             try:
+                names = {(who, file_name(image.attrib["name"])) for image in root.iter("image")}
                 for image in root.iter("image"):
-                    yield from self._of_image(image, source, who, drawn)
+                    if (who, file_name(image.attrib["name"])) not in told:
+                        yield from self._of_image(image, source, who, drawn)
+                told |= names
             except (ValueError, LookupError) as error:
                 raise _unreadable(source, error) from error
 

@@ -17,16 +17,21 @@ from typing import Any
 from xml.etree import ElementTree
 
 import cv2
+import numpy as np
 import sleap_io
 
 from alwatch.labelling.lightning_pose import LightningPoseProject
 from alwatch.labelling.lightning_pose_list import LIST
 from alwatch.labelling.queue_folder import image_key
 from alwatch.labelling.sleap import SleapProject
+from alwatch.labelling.sleap_file import new_video
 from alwatch.protocols import LabellingTool
+from alwatch.records import QueuedVideo
 from tests.labelling.helpers import make_lightning_project, make_sleap_project, shown_frames
 from tests.labelling.image_tools import IMAGE_TOOLS, json_of, ls_region
 
+OWN = None
+"""What a person's own lines in the list of Lightning Pose's app have as predictions."""
 Place = tuple[float, float]
 Labels = Mapping[int, "Place | None"]
 """By frame: where the nose is, in alwatch's pixels; None where nothing is there."""
@@ -41,6 +46,8 @@ class SharedProject(ABC):
 
     def __init__(self, project: Path) -> None:
         self.project = project
+        self.added: set[int] = set()
+        """The frames that are in it by the person."""
 
     @abstractmethod
     def tool(self) -> LabellingTool:
@@ -61,6 +68,14 @@ class SharedProject(ABC):
     @abstractmethod
     def remove(self, frame: int) -> None:
         """A person throws a frame that is not labelled away."""
+
+    @abstractmethod
+    def add(self, frame: int, video: QueuedVideo) -> None:
+        """A person puts in a frame of the video, or something else of their own."""
+
+    @abstractmethod
+    def traces(self) -> set[int]:
+        """The frames of which anything is in the project but what is the person's."""
 
     @property
     def folder(self) -> Path:
@@ -93,20 +108,28 @@ class SharedFolder(SharedProject):
         }
 
     def own(self) -> object:
-        files = [*self.project.glob("notes.txt"), *self._exports(self.project.glob("queue-*"))]
+        files = [*self.project.rglob("notes.txt"), *self._exports(self.project.glob("queue-*"))]
         return {path.relative_to(self.project): path.read_bytes() for path in files}
 
     def remove(self, frame: int) -> None:
         for image in self.project.glob(f"queue-*/*_img{frame:03}.png"):
             image.unlink()
 
+    def add(self, frame: int, video: QueuedVideo) -> None:
+        for image in self.project.glob(f"queue-*/*_img{frame:03}.png"):
+            image.with_name("notes.txt").write_text(f"of frame {frame}")
+
+    def traces(self) -> set[int]:
+        records = self.project.glob("queue-*/queue.json")
+        return {_index(name) for record in records for name in json_of(record)["drawn"]}
+
     def save(self, labels: Labels) -> None:
         for queue in self.project.glob("queue-*"):
             images = {_index(name): name for name in json_of(queue / "queue.json")["drawn"]}
             here = {images[frame]: place for frame, place in labels.items() if frame in images}
-            before = [path for path in self._exports([queue])]
+            before = sorted(self._exports([queue]), key=lambda path: path.stat().st_mtime_ns)
             content = WRITERS[self._kind](queue, here)
-            if any(path.read_bytes() == content for path in before):
+            if before and before[-1].read_bytes() == content:
                 continue
             is_kept = self._kind in ("label_studio", "cvat") and self._saved % 2
             for path in [] if is_kept and here else before:
@@ -220,15 +243,39 @@ class SharedLightningProject(SharedProject):
 
     def own(self) -> object:
         old = self.project / "labeled-data" / "old"
+        images = [*old.iterdir(), *(self._image(frame) for frame in self.added)]
         return (
             self._table(),
-            [entry for entry in self._list() if "/old/" in entry["frame_path"]],
-            {path.name: path.read_bytes() for path in old.iterdir()},
+            [entry for entry in self._list() if entry["predictions"] == OWN],
+            {path.relative_to(self.project): path.read_bytes() for path in images},
             (self.project / "project.yaml").read_bytes(),
         )
 
     def remove(self, frame: int) -> None:
-        self._image(frame).unlink()
+        image = self._image(frame)
+        image.unlink()
+        if frame in self.added:
+            self.added.remove(frame)
+            self._keep([e for e in self._list() if Path(e["frame_path"]).name != image.name])
+
+    def add(self, frame: int, video: QueuedVideo) -> None:
+        """An image, in place of one of that frame that is there."""
+        folders = [path for path in (self.project / "labeled-data").glob("[!.]*")]
+        folder = next((path for path in folders if path.name != "old"), folders[0].parent / "cam")
+        folder.mkdir(exist_ok=True)
+        image = folder / f"img{frame:08}.png"
+        grey = np.full((HEIGHT_PX, WIDTH_PX, 3), 200, np.uint8)
+        image.write_bytes(cv2.imencode(".png", grey)[1].tobytes())
+        self.added.add(frame)
+        path = str(image.relative_to(self.project))
+        if path not in self._table() and path not in [e["frame_path"] for e in self._list()]:
+            self._keep([*self._list(), {"frame_path": path, "predictions": OWN}])
+
+    def traces(self) -> set[int]:
+        listed = {e["frame_path"] for e in self._list() if e["predictions"] != OWN}
+        images = self.project.glob("labeled-data/*/*.png")
+        there = {_index(path.name) for path in images if path.parent.name != "old"}
+        return (there | {_index(path) for path in listed}) - self.added
 
     def save(self, labels: Labels) -> None:
         rows = {
@@ -240,14 +287,17 @@ class SharedLightningProject(SharedProject):
             for path, place in rows.items()
         )
         (self.project / "CollectedData.csv").write_text(table)
-        waiting = [entry for entry in self._list() if entry["frame_path"] not in rows]
-        (self.project / LIST).write_text("".join(json.dumps(entry) + "\n" for entry in waiting))
+        self._keep([entry for entry in self._list() if entry["frame_path"] not in rows])
+
+    def _keep(self, entries: list[dict[str, Any]]) -> None:
+        (self.project / LIST).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 
     def _table(self) -> str:
         return (self.project / "CollectedData.csv").read_text()
 
     def _list(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.project / LIST).read_text().splitlines()]
+        file = self.project / LIST
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def _image(self, frame: int) -> Path:
         found = self.project.glob(f"labeled-data/*/img{frame:08}.png")
@@ -284,8 +334,11 @@ class SharedSleapProject(SharedProject):
             for frame in labels.labeled_frames
             if frame.user_instances or frame.is_negative or _is_old(frame.video)
         }
-        old = [each for each in labels.suggestions if _is_old(each.video)]
-        suggested = [(each.frame_idx, each.metadata.get("group")) for each in old]
+        suggested = [
+            (str(each.video.filename), each.frame_idx, each.metadata.get("group"))
+            for each in labels.suggestions
+            if _is_old(each.video) or each.frame_idx in self.added
+        ]
         (skeleton,) = labels.skeletons
         tracks = [track.name for track in labels.tracks]
         return frames, suggested, skeleton.node_names, skeleton.edge_names, tracks
@@ -297,6 +350,25 @@ class SharedSleapProject(SharedProject):
             each for each in labels.suggestions if _is_old(each.video) or each.frame_idx != frame
         ]
         labels.save(str(self.project), embed=None)
+        self.added.discard(frame)
+
+    def add(self, frame: int, video: QueuedVideo) -> None:
+        """A suggestion, and the video where the project has it not yet."""
+        labels = self._load()
+        if frame in self.shown():
+            return
+        new = [each for each in labels.videos if not _is_old(each)]
+        if not new:
+            new = [new_video(video, str(video.path), is_grey=False)]
+            labels.videos.append(new[0])
+        labels.suggestions.append(sleap_io.SuggestionFrame(new[0], frame, {"group": 7}))
+        labels.save(str(self.project), embed=None)
+        self.added.add(frame)
+
+    def traces(self) -> set[int]:
+        labels = self._load()
+        there = [*labels.suggestions, *labels.labeled_frames]
+        return {each.frame_idx for each in there if not _is_old(each.video)} - self.added
 
     def save(self, labels: Labels) -> None:
         there = self._load()
