@@ -834,5 +834,5 @@ class App:
         if self._export_of(to, project) is not None:
             raise SettingsError(
                 f"exports in {self.settings.source} still names {shown(project)}, so it would be "
-                f"read and written to again; {remedy} there first."
+                f"read and written to again; {remedy} there first, and restart the daemon."
             )
