@@ -7,9 +7,10 @@ queue on the server, images and poses included; without, a person uploads them.
 
 Labels come from the server: all frames of a job that is completed, without a point those where
 nothing is there; frames that are deleted are passed over. Without a server they come from exports
-in the same format, as `.xml` or `.zip`, put into the queue's folder; there a frame is labelled if
-a point of it is not where the model had put it. In both, the tag `checked` says that a frame is
-right as it is, and `skipped` passes it over.
+in the same format, as `.xml` or `.zip`, put into the queue's folder, where of one person's the
+newest that has the image counts; there a frame is labelled if a point of it is not where the model
+had put it. In both, the tag `checked` says that a frame is right as it is, and `skipped` passes it
+over.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from alwatch.labelling.cvat_xml import (
     read_annotations,
     unreadable,
 )
+from alwatch.labelling.folder_record import digest
 from alwatch.labelling.label_file import read_label_file
 from alwatch.labelling.prelabels import Group, groups_of, is_touched
 from alwatch.labelling.queue_folder import QueueFolder, file_name, image_key
@@ -108,14 +110,21 @@ class CvatFolder(QueueFolder):
 
     def _labels_in(self, folder: Path) -> Iterable[LabelledFrame]:
         files = [file for kind in ("*.xml", "*.zip") for file in folder.glob(kind)]
+        record = read_record(folder) if files else None
+        drawn = record.drawn if record else {}
+        own = record.files if record else {}
+        files = [f for f in files if f.name not in own or own[f.name] != digest(f)]
         newest_first = sorted(files, key=lambda file: (-file.stat().st_mtime_ns, file.name))
-        drawn = read_record(folder).drawn if files else {}
+        told: set[tuple[str, str]] = set()
         for source in newest_first:
             root = read_annotations(source)
             who = root.findtext("meta/*/assignee/username") or ""
             try:
+                names = {(who, file_name(image.attrib["name"])) for image in root.iter("image")}
                 for image in root.iter("image"):
-                    yield from self._of_image(image, source, who, drawn)
+                    if (who, file_name(image.attrib["name"])) not in told:
+                        yield from self._of_image(image, source, who, drawn)
+                told |= names
             except (ValueError, LookupError) as error:
                 raise unreadable(source, error) from error
 
