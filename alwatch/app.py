@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from alwatch.scored import Ranking, SnapshotOnSeason
     from alwatch.scoring import Scoring
     from alwatch.seasons import SeasonStatus
+    from alwatch.store.projects import Remembered
     from alwatch.store.triggers import Delivery, Firing
     from alwatch.store.videos import StoredVideo
     from alwatch.strategies.pool import Limits
@@ -812,8 +813,8 @@ class App:
         projects = self.store.queues.exports_of(queue)
         for to, project in projects:
             self._sync_project(to, project)
-        tools = [self.labelling_tool(to, project) for to, project in projects]
-        return withdraw_queue(self.store, queue, tools=tools, now=self.clock())
+        tools = [(project, self.labelling_tool(to, project)) for to, project in projects]
+        return withdraw_queue(self.store, queue, projects=tools, now=self.clock())
 
     def _names_in(self, to: str, project: Path) -> Mapping[str, str]:
         """The project's own names of bodyparts."""
@@ -944,3 +945,74 @@ class App:
                 + (f"deliveries that exist: {numbers}." if numbers else "none exists yet.")
             )
         return deliveries[delivery_id]
+
+    # --- projects that move or end -------------------------------------------------------------
+
+    def move_project(self, old: Path, new: Path, to: str | None) -> LabelSync:
+        """Remember of a project at its new place what is remembered of it.
+
+        Raises
+        ------
+        SettingsError
+            Nothing is remembered of it, or the settings still name it.
+        NothingToDoError, ExportError
+            It is not the project at the new place; nothing was changed.
+        """
+        from alwatch.rounds import move_project
+
+        to = self._tool_of(old, to)
+        self._check_not_set(to, old, remedy=f"name {shown(new)} instead")
+        return move_project(
+            self.store,
+            to=to,
+            old=old,
+            new=new,
+            tool=self.labelling_tool(to, new),
+            names=self._names_in(to, new),
+            now=self.clock(),
+        )
+
+    def forget_project(
+        self, project: Path, to: str | None, *, drops_labels: bool, is_sure: bool
+    ) -> tuple[str, Remembered]:
+        """Forget that queues lie in a project, and so read it no more; its tool, and what it was.
+
+        Raises
+        ------
+        SettingsError
+            Nothing is remembered of it, the settings still name it, or labels are to be dropped
+            and nobody `is_sure`.
+        """
+        to = self._tool_of(project, to)
+        self._check_not_set(to, project, remedy="remove it")
+        known = self.store.projects.known()[to, project]
+        if drops_labels and known.labels and not is_sure:
+            raise SettingsError(
+                f"--labels is drop, by which the {known.labels} labels that were read from "
+                f"{shown(project)} are lost to alwatch; add --yes if that is meant."
+            )
+        self.store.projects.forget(to, project, drops_labels=drops_labels)
+        return to, known
+
+    def _tool_of(self, project: Path, to: str | None) -> str:
+        """The tool by which a project is known."""
+        known = self.store.projects.known()
+        tools = [name for name, path in known if path == project and to in (name, None)]
+        if len(tools) == 1:
+            return tools[0]
+        if tools:
+            raise SettingsError(
+                f"PROJECT is {shown(project)}, known by {' and by '.join(tools)}; say which: --to."
+            )
+        there = ", ".join(f"{shown(path)} ({name})" for name, path in known)
+        raise SettingsError(
+            f"PROJECT is {shown(project)}, of which nothing is remembered"
+            + f"{f' for {to}' if to else ''}; projects that are known: {there or 'none'}."
+        )
+
+    def _check_not_set(self, to: str, project: Path, *, remedy: str) -> None:
+        if self._export_of(to, project) is not None:
+            raise SettingsError(
+                f"exports in {self.settings.source} still names {shown(project)}, so it would be "
+                f"read and written to again; {remedy} there first, and restart the daemon."
+            )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -259,6 +260,10 @@ class LabelSync:
     unknown: int = 0
     problem: str | None = None
 
+    def row(self) -> dict[str, Any]:
+        """What a command prints of it."""
+        return asdict(self) | {"project": str(self.project)}
+
 
 def sync_labels(
     store: Store,
@@ -281,34 +286,81 @@ def sync_labels(
     ExportError
         The project cannot be read, or is not there any more though labels were read from it.
     """
-    stems = {shown(stem): video_id for stem, video_id in store.videos.by_stem().items()}
-    folders = stems | store.queues.export_folders(to, project)
-    labels = [
-        replace(label, folder=shown(label.folder), labeller=shown(label.labeller))
-        for label in tool.read_labels()
-    ]
+    labels = _read_labels(store, tool, project, store.queues.export_folders(to, project), names)
     n_known = 0 if labels or _is_there(project) else store.labels.count(to, project)
     if n_known:
         raise ExportError(
             f"{n_known} labels were read from {shown(project)} before; it is not there now, or is "
-            "an empty folder, so they are kept. Mount its drive, or put it back."
+            f"an empty folder, so they are kept. Mount its drive, or put it back. {_MOVED_OR_GONE}"
         )
-    ours = {theirs: name for name, theirs in names.items()}
-    known = [
-        (folders[label.folder], _renamed(label, ours))
-        for label in labels
-        if label.folder in folders
-    ]
+    known = _of_archive(labels)
     changes = store.labels.set(to, project, known, now)
     unknown = len(labels) - len(known)
     return LabelSync(to, project, len(known), *changes, unknown=unknown)
+
+
+def move_project(
+    store: Store,
+    *,
+    to: str,
+    old: Path,
+    new: Path,
+    tool: LabellingTool,
+    names: Mapping[str, str],
+    now: datetime,
+) -> LabelSync:
+    """Remember of a project at its new place what is remembered of it, and read it there.
+
+    It is the same project if it holds all labels that were read before; where labels were read
+    from the new place too, all must also be as they were.
+
+    Parameters
+    ----------
+    store : Store
+    to : str
+    old, new : Path
+        Where the project was and is, as it is named in exports.
+    tool : LabellingTool
+        That tool, on the new place.
+    names : mapping of str to str
+        As for `export_queue`.
+    now : datetime
+
+    Raises
+    ------
+    ExportError
+        There is no project at the new place, or it cannot be read.
+    NothingToDoError
+        One is still at the old place, or the one at the new place is another.
+    """
+    asked = f"{shown(old)} was to be known as {shown(new)} from now on"
+    if _is_there(old):
+        raise NothingToDoError(
+            f"{asked}; it is still there, so it is read there. Move it first; of a copy, export to "
+            "it, or name it in exports."
+        )
+    folders = store.queues.export_folders(to, new) | store.queues.export_folders(to, old)
+    labels = _read_labels(store, tool, new, folders, names)
+    if not labels and not _is_there(new):
+        raise ExportError(f"{asked}; nothing is there. Correct the path, or mount its drive.")
+    changes = store.labels.changes(to, old, _of_archive(labels))
+    if changes.gone or (changes.changed and store.labels.count(to, new)):
+        gone = f"{changes.gone} of the {store.labels.count(to, old)} labels that were read before"
+        found = f"holds {changes.changed} of its labels otherwise, and was known before"
+        raise NothingToDoError(
+            f"{asked}, which {f'lacks {gone}' if changes.gone else found}: it may be another "
+            "project, so nothing was changed. If it is the same one, forget the old place "
+            "(`alwatch labels forget`), and export its queues to the new one."
+        )
+    store.projects.move(to, old, new)
+    return sync_labels(store, to=to, project=new, tool=tool, names=names, now=now)
 
 
 def withdraw_queue(
     store: Store,
     queue: Queue,
     *,
-    tools: Sequence[LabellingTool],
+    projects: Sequence[tuple[Path, LabellingTool]],
     now: datetime,
 ) -> int:
     """Take a queue back out of its projects; its frames return to the pool.
@@ -320,8 +372,8 @@ def withdraw_queue(
     ----------
     store : Store
     queue : Queue
-    tools : sequence of LabellingTool
-        The projects that it was exported to.
+    projects : sequence of (Path, LabellingTool)
+        That it was exported to.
     now : datetime
 
     Returns
@@ -344,7 +396,10 @@ def withdraw_queue(
             "queues before anybody works on them."
         )
     videos = store.queues.by_video(queue)
-    removed = sum(tool.withdraw_queue(queue, videos) for tool in tools)
+    removed = 0
+    for project, tool in projects:
+        with _remedy(store, project):
+            removed += tool.withdraw_queue(queue, videos)
     store.queues.withdraw(queue, now)
     return removed
 
@@ -352,6 +407,50 @@ def withdraw_queue(
 def _is_there(project: Path) -> bool:
     """Whether there is something where the project is, and no empty folder to mount a drive at."""
     return any(project.iterdir()) if project.is_dir() else project.exists()
+
+
+def _read_labels(
+    store: Store,
+    tool: LabellingTool,
+    project: Path,
+    folders: Mapping[str, int],
+    names: Mapping[str, str],
+) -> list[tuple[int | None, LabelledFrame]]:
+    """A project's labels, each with its video, if the archive has that; see `sync_labels`."""
+    with _remedy(store, project):
+        found = tool.read_labels()
+    ids = {shown(stem): video_id for stem, video_id in store.videos.by_stem().items()}
+    ids |= folders
+    ours = {theirs: name for name, theirs in names.items()}
+    labels = [
+        replace(label, folder=shown(label.folder), labeller=shown(label.labeller))
+        for label in found
+    ]
+    return [(ids.get(label.folder), _renamed(label, ours)) for label in labels]
+
+
+def _of_archive(
+    labels: Sequence[tuple[int | None, LabelledFrame]],
+) -> list[tuple[int, LabelledFrame]]:
+    return [(video_id, label) for video_id, label in labels if video_id is not None]
+
+
+@contextmanager
+def _remedy(store: Store, project: Path) -> Iterator[None]:
+    """Of a known project that is not there, say also what to do if it will not be again."""
+    try:
+        yield
+    except ExportError as error:
+        is_known = any(path == project for _, path in store.projects.known())
+        if _is_there(project) or not is_known:
+            raise
+        raise ExportError(f"{error} {_MOVED_OR_GONE}") from error
+
+
+_MOVED_OR_GONE = (
+    "If it was moved: `alwatch labels move OLD NEW`; if it is gone for good: "
+    "`alwatch labels forget PROJECT`."
+)
 
 
 def _renamed(label: LabelledFrame, names: Mapping[str, str]) -> LabelledFrame:

@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 
 ONLY_IN: dict[str, set[str]] = {
-    "torch": {"embedders", "pose_models", "scores", "sheet", "check", "simulate"},
+    "torch": {"embedders", "pose_models", "scores", "sheet", "check", "simulate", "demo"},
     "torchvision": {"embedders"},
     "timm": {"embedders"},
     "safetensors": {"embedders", "simulate"},

@@ -227,6 +227,58 @@ def test_a_page_leaves_out_the_videos_that_are_gone(archive: Cli) -> None:
     assert f"{n_gone} frames are not on it" in archive.err
 
 
+@pytest.fixture
+def labelled(archive: Cli) -> Cli:
+    """A queue in the folder `out`, one of its frames labelled."""
+    archive("queue", "s", "--budget", 2)
+    assert archive("export", 1, "--to", "folder", "--project", "out") == 0
+    folder = archive.folder / "out" / "queue-0001"
+    image = min(folder.glob("*.png")).name
+    (folder / "labels.csv").write_text(f"image,bodypart,x,y\n{image},nose,5.0,6.0\n")
+    assert archive("labels", "sync") == 0
+    return archive
+
+
+def test_a_project_that_was_moved_is_no_problem_once_that_is_told(labelled: Cli) -> None:
+    (labelled.folder / "out").rename(labelled.folder / "new")
+    assert labelled("labels", "sync") == 3
+    assert "`alwatch labels move OLD NEW`" in labelled.err
+    assert labelled("labels", "move", "out", "nowhere") == 3
+    assert labelled("labels", "move", "out", "new", "--to", "coco") == 2
+    result = labelled.json("labels", "move", "out", "new")
+    assert result == {
+        "old": str(labelled.folder / "out"), "to": "folder",
+        "project": str(labelled.folder / "new"), "labelled": 1, "new": 0, "changed": 0, "gone": 0,
+        "unknown": 0, "problem": None,
+    }  # fmt: skip
+    assert labelled("labels", "sync") == 0
+    (row,) = labelled.json("queue", "list")["queues"]
+    assert (row["labelled"], row["exported_to"]) == (1, ["folder"])
+    (labelled.folder / "new").rename(labelled.folder / "out")
+    assert labelled("labels", "move", "new", "out") == 0
+    assert "1 labels, of which 0 are new" in labelled.out
+    assert labelled("labels", "move", "out", "new") == 1
+    assert "it is still there" in labelled.err
+
+
+def test_a_project_that_is_gone_is_no_problem_once_it_is_forgotten(labelled: Cli) -> None:
+    shutil.rmtree(labelled.folder / "out")
+    assert labelled("labels", "sync") == 3
+    assert labelled("labels", "forget", "out", "--labels", "drop") == 2
+    assert "add --yes" in labelled.err
+    kept = labelled.json("labels", "forget", "out")
+    assert kept == {
+        "to": "folder", "project": str(labelled.folder / "out"), "queues": 1, "labels": 1,
+        "dropped": False,
+    }  # fmt: skip
+    assert labelled("labels", "sync") == 0
+    assert labelled("queue", "withdraw", 1) == 1
+    assert labelled("labels", "forget", "out", "--labels", "drop", "--yes") == 0
+    assert "0 queues lay in it; the 1 labels that were read from it are dropped" in labelled.out
+    assert labelled.json("queue", "withdraw", 1) == {"queue": 1, "removed": 0}
+    assert labelled("labels", "forget", "out") == 2
+
+
 def test_labels_that_disagree_are_listed_and_the_answer_is_1(archive: Cli) -> None:
     assert archive("labels", "conflicts") == 0
     with Store(archive.folder / "state") as store:

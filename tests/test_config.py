@@ -314,6 +314,11 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
             "exports[0].url is localhost; it must begin with http:// or https://.",
         ),
         (
+            "exports: [{to: cvat, project: /q, url: 'https://ana:secret@host', token_file: /t}]",
+            "exports[0].url is https://***@host; it must hold no name and password, because the "
+            "token says who asks.",
+        ),
+        (
             "exports: [{to: label_studio, project: /q, url: http://localhost}]",
             "exports[0].token_file is not set; it must be set where url is, and nowhere else.",
         ),

@@ -71,7 +71,7 @@ def test_the_table_of_rooms_is_the_one_that_is_tested() -> None:
 
 def test_the_first_two_commands_are_one_line_each_from_a_bare_python() -> None:
     blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[:2]
-    for block, ending in zip(blocks, ("alwatch demo", "pytest"), strict=True):
+    for block, ending in zip(blocks, ("alwatch demo", "pytest -n 2 --dist loadfile"), strict=True):
         assert block.startswith("python3 -m venv .venv && ")
         assert block.strip().endswith(ending)
         assert block.count("\n") == 1

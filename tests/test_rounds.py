@@ -15,6 +15,7 @@ import sleap_io
 from alwatch.app import App
 from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import ExportError, NothingToDoError, SettingsError
+from alwatch.records import Exported
 from alwatch.service import Backfill
 from tests.labelling.helpers import copy_project, make_project
 from tests.test_service import Recorder
@@ -343,6 +344,140 @@ def test_labels_of_a_project_that_is_away_are_kept_and_its_queue_is_not_withdraw
     away.rename(project)
     (sync,) = app.sync_labels()
     assert (sync.labelled, sync.new, sync.gone) == (1, 0, 0)
+
+
+def test_a_project_that_was_moved_is_known_at_its_new_place(app: App, tmp_path: Path) -> None:
+    old, new = tmp_path / "out", tmp_path / "elsewhere" / "out 2"
+    folder = label_by_hand(app, old)
+    app.sync_labels()
+    known = app.store.labels.points()
+    new.parent.mkdir()
+    old.rename(new)
+    (sync,) = app.sync_labels()
+    assert "If it was moved: `alwatch labels move OLD NEW`" in str(sync.problem)
+    moved = app.move_project(old, new, None)
+    assert (moved.project, moved.labelled, moved.new, moved.changed) == (new, 1, 0, 0)
+    assert app.store.labels.points() == known
+    (new / folder.name / "labels.csv").unlink()
+    assert app.withdraw_queue(app.get_queue(1)) == 3
+    assert list(new.iterdir()) == []
+    assert not old.exists()
+
+
+def test_a_project_is_not_moved_to_one_that_lacks_its_labels(app: App, tmp_path: Path) -> None:
+    old, new = tmp_path / "out", tmp_path / "another"
+    label_by_hand(app, old)
+    app.sync_labels()
+    with pytest.raises(NothingToDoError, match="it is still there"):
+        app.move_project(old, new, None)
+    old.rename(tmp_path / "away")
+    with pytest.raises(ExportError, match=r"another from now on; nothing is there"):
+        app.move_project(old, new, None)
+    label_by_hand(app, new)
+    with pytest.raises(NothingToDoError, match="lacks 1 of the 1 labels that were read before"):
+        app.move_project(old, new, None)
+    assert set(app.store.projects.known()) == {("folder", old), ("folder", new)}
+
+
+@pytest.mark.parametrize("x_px", [5.0, 9.0])
+def test_a_new_place_that_was_read_before_must_hold_the_same_labels(
+    app: App, tmp_path: Path, x_px: float
+) -> None:
+    """So it is if the settings name the new place already; else it is another project's."""
+    old, new = tmp_path / "out", tmp_path / "new"
+    folder = label_by_hand(app, old)
+    app.sync_labels()
+    old.rename(new)
+    table = new / folder.name / "labels.csv"
+    table.write_text(table.read_text().replace("5.0", str(x_px)))
+    app.export(app.get_queue(1), "folder", new)
+    app.sync_labels()
+    if x_px == 5:
+        assert app.move_project(old, new, "folder").labelled == 1
+        assert list(app.store.projects.known()) == [("folder", new)]
+        return
+    with pytest.raises(NothingToDoError, match="holds 1 of its labels otherwise"):
+        app.move_project(old, new, "folder")
+    assert len(app.store.projects.known()) == 2
+
+
+def test_a_project_that_is_gone_for_good_is_forgotten_and_its_labels_are_kept(
+    app: App, tmp_path: Path
+) -> None:
+    """Its labelled queue stays; another that lay in it only can be withdrawn."""
+    project = tmp_path / "out"
+    label_by_hand(app, project)
+    app.sync_labels()
+    known = app.store.labels.points()
+    bare = app.make_queue("spring", budget=2)
+    app.export(bare, "folder", project)
+    shutil.rmtree(project)
+    with pytest.raises(ExportError, match="if it is gone for good: `alwatch labels forget"):
+        app.withdraw_queue(bare)
+    to, was = app.forget_project(project, None, drops_labels=False, is_sure=False)
+    assert (to, was.queues, was.labels) == ("folder", 2, 1)
+    assert app.sync_labels() == []
+    assert app.store.labels.points() == known
+    assert app.withdraw_queue(bare) == 0
+    with pytest.raises(NothingToDoError, match="1 of its 3 frames are labelled"):
+        app.withdraw_queue(app.get_queue(1))
+
+
+def test_labels_are_dropped_only_by_one_who_is_sure(app: App, tmp_path: Path) -> None:
+    project = tmp_path / "out"
+    label_by_hand(app, project)
+    app.sync_labels()
+    shutil.rmtree(project)
+    with pytest.raises(SettingsError, match=r"the 1 labels that were read from .*add --yes"):
+        app.forget_project(project, None, drops_labels=True, is_sure=False)
+    assert len(app.store.labels.points()) == 1
+    app.forget_project(project, None, drops_labels=True, is_sure=True)
+    assert app.store.labels.points() == {}
+    assert app.withdraw_queue(app.get_queue(1)) == 0
+
+
+def test_a_forgotten_project_that_comes_back_is_read_again(app: App, tmp_path: Path) -> None:
+    project, away = tmp_path / "out", tmp_path / "away"
+    label_by_hand(app, project)
+    app.sync_labels()
+    project.rename(away)
+    app.forget_project(project, None, drops_labels=False, is_sure=False)
+    away.rename(project)
+    assert app.sync_labels() == []
+    back = make_app(tmp_path, SETTINGS + "exports: [{to: folder, project: out}]\n")
+    (sync,) = back.sync_labels()
+    assert (sync.labelled, sync.new, sync.unknown) == (1, 0, 0)
+    ((_, _, exported),) = back.export_pending()
+    assert isinstance(exported, Exported)
+    assert (exported.written, exported.kept) == (0, 3)
+
+
+def test_what_the_settings_name_is_neither_moved_nor_forgotten(app: App, tmp_path: Path) -> None:
+    project = tmp_path / "out"
+    label_by_hand(app, project)
+    app.sync_labels()
+    project.rename(tmp_path / "new")
+    app = make_app(tmp_path, SETTINGS + "exports: [{to: folder, project: out}]\n")
+    with pytest.raises(SettingsError, match=r"exports in .* still names .*out.*name .*new instead"):
+        app.move_project(project, tmp_path / "new", None)
+    with pytest.raises(SettingsError, match=r"remove it there first"):
+        app.forget_project(project, None, drops_labels=False, is_sure=False)
+    assert list(app.store.projects.known()) == [("folder", project)]
+
+
+def test_a_project_known_by_two_tools_needs_the_tool_and_an_unknown_one_names_those_known(
+    app: App, tmp_path: Path
+) -> None:
+    project = tmp_path / "out"
+    queues = [app.make_queue("spring", budget=1) for _ in range(2)]
+    for queue, to in zip(queues, ("folder", "coco"), strict=True):
+        app.export(queue, to, project)
+    with pytest.raises(SettingsError, match="known by coco and by folder; say which: --to"):
+        app.forget_project(project, None, drops_labels=False, is_sure=False)
+    app.forget_project(project, "coco", drops_labels=False, is_sure=False)
+    assert list(app.store.projects.known()) == [("folder", project)]
+    with pytest.raises(SettingsError, match=r"for coco; projects that are known: .*out \(folder"):
+        app.forget_project(project, "coco", drops_labels=False, is_sure=False)
 
 
 def test_what_a_killed_export_has_left_is_withdrawn_with_its_queue(

@@ -203,19 +203,7 @@ def labels_conflicts(context: click.Context, as_json: bool) -> None:
 def labels_sync(context: click.Context, as_json: bool) -> None:
     """Read which frames are labelled by now; they leave the pool."""
     syncs = app_of(context).sync_labels()
-    rows = [
-        {
-            "to": sync.to,
-            "project": str(sync.project),
-            "labelled": sync.labelled,
-            "new": sync.new,
-            "changed": sync.changed,
-            "gone": sync.gone,
-            "unknown": sync.unknown,
-            "problem": sync.problem,
-        }
-        for sync in syncs
-    ]
+    rows = [sync.row() for sync in syncs]
     if as_json:
         print_json({"projects": rows})
     elif rows:
@@ -226,6 +214,71 @@ def labels_sync(context: click.Context, as_json: bool) -> None:
     for problem in problems:
         click.echo(f"alwatch: {shown(problem)}", err=True)
     context.exit(3 if problems else 0)
+
+
+_project_path = click.Path(path_type=Path)
+_tool_option = click.option(
+    "--to", metavar="TOOL", help="Needed where several tools are known there."
+)
+
+
+@labels.command("move")
+@click.argument("old", type=_project_path)
+@click.argument("new", type=_project_path)
+@_tool_option
+@json_option
+@click.pass_context
+def labels_move(
+    context: click.Context, old: Path, new: Path, to: str | None, as_json: bool
+) -> None:
+    """A project was moved from OLD to NEW: its queues and labels are known there from now on."""
+    old, new = Path(os.path.abspath(old)), Path(os.path.abspath(new))
+    sync = app_of(context).move_project(old, new, to)
+    if as_json:
+        print_json({"old": str(old)} | sync.row())
+    else:
+        click.echo(
+            f"{shown(old)} is known as {shown(new)} ({sync.to}) from now on: {sync.labelled} "
+            f"labels, of which {sync.new} are new and {sync.changed} changed."
+        )
+
+
+@labels.command("forget")
+@click.argument("project", type=_project_path)
+@_tool_option
+@click.option(
+    "--labels",
+    "labels_are",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of the labels that were read from it.",
+)
+@click.option("--yes", is_flag=True, help="Labels may be dropped.")
+@json_option
+@click.pass_context
+def labels_forget(
+    context: click.Context, project: Path, to: str | None, labels_are: str, yes: bool, as_json: bool
+) -> None:
+    """PROJECT is gone: it is no longer read, and its queues can be withdrawn without it."""
+    project = Path(os.path.abspath(project))
+    drops = labels_are == "drop"
+    to, known = app_of(context).forget_project(project, to, drops_labels=drops, is_sure=yes)
+    if as_json:
+        print_json(
+            {
+                "to": to,
+                "project": str(project),
+                "queues": known.queues,
+                "labels": known.labels,
+                "dropped": drops,
+            }
+        )
+    else:
+        click.echo(
+            f"{shown(project)} ({to}) is no longer read. {known.queues} queues lay in it; the "
+            f"{known.labels} labels that were read from it are {'dropped' if drops else 'kept'}."
+        )
 
 
 def _write_page(app: App, made: Queue, file: Path, *, err: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from alwatch.config.sections import Settings
 from alwatch.config.values import Reading
 from alwatch.config.yaml_file import Location, key_path, read_yaml, shown
 from alwatch.errors import SettingsError
+
+_PASSWORD = re.compile(r"://\S*@")
+"""Where an address holds what must not stand in a message."""
 
 
 def find_settings(
@@ -87,7 +91,7 @@ def load_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Set
 
 def _sentence(found: ErrorDetails) -> str:
     location, kind = found["loc"], found["type"]
-    name, value = key_path(location), shown(found["input"])
+    name, value = key_path(location), _PASSWORD.sub("://***@", shown(found["input"]))
     if kind == "extra_forbidden":
         return f"{name} is not a setting; {_nearest(location)} Correct it"
     if kind == "missing":

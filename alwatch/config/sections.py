@@ -475,7 +475,7 @@ class Export(Section):
 
     url: Text | None = Field(
         default=None,
-        description="The tool's server, for label_studio; then the frames are put there.",
+        description="The tool's server, for label_studio and cvat; then the frames are put there.",
         examples=["http://localhost:8080"],
     )
     token_file: File | None = Field(
@@ -485,8 +485,14 @@ class Export(Section):
         examples=["/etc/alwatch/label-studio-token"],
     )
 
-    _is_address = field_validator("url")(web_address)
     _outside_the_archive = field_validator("project")(outside_the_archive)
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is not None and "@" in url:
+            raise fault("hold no name and password, because the token says who asks")
+        return web_address(url)
 
     @field_validator("token_file")
     @classmethod

@@ -75,7 +75,7 @@ class Action(Section):
     ] = Field(
         description="file, command, webhook, mail, slurm, or deeplabcut, which trains the project "
         "of pose_model.",
-        examples=["file"],
+        examples=["deeplabcut"],
     )
     folder: Folder | None = Field(
         default=None,

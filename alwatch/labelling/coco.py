@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from alwatch.errors import ExportError
+from alwatch.labelling.label_file import read_label_file
 from alwatch.labelling.prelabels import Group, PreLabel, groups_of, is_touched, prelabels
 from alwatch.labelling.queue_folder import UNREADABLE_JSON, QueueFolder, file_name, image_key
 from alwatch.labelling.queue_record import QueuedImage, read_record
@@ -132,7 +133,7 @@ def _annotation(points: list[PreLabel], group: Group) -> dict[str, Any]:
 def _annotations(file: Path) -> dict[str, list[_Annotation]]:
     """The annotations of every image that a file lists, by the name of the image's file."""
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_label_file(file))
         names = {image["id"]: file_name(image["file_name"]) for image in content["images"]}
         categories = {category["id"]: category for category in content["categories"]}
         found: dict[str, list[_Annotation]] = {name: [] for name in names.values()}

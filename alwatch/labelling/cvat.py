@@ -1,27 +1,37 @@
-"""Queues for, and labels from, CVAT, by files.
+"""Queues for, and labels from, CVAT.
 
 Beside the images lie `labels.json`, for the raw editor of a task's labels: a skeleton for each
 animal, named after it, and the tags `checked` and `skipped`; and `annotations.xml` in the format
-`CVAT for images 1.1`, with the model's poses, to upload to the task.
+`CVAT for images 1.1`, with the model's poses. With `url` and `token_file` a task is made of each
+queue on the server, images and poses included; without, a person uploads them.
 
-Labels come back through an export in the same format, as `.xml` or `.zip`, put into the queue's
-folder. A frame is labelled if a point of it is not where the model had put it, or if it bears the
-tag `checked`; it is empty if it then has no point. The tag `skipped` passes it over.
+Labels come from the server: all frames of a job that is completed, without a point those where
+nothing is there; frames that are deleted are passed over. Without a server they come from exports
+in the same format, as `.xml` or `.zip`, put into the queue's folder, where of one person's the
+newest that has the image counts; there a frame is labelled if a point of it is not where the model
+had put it. In both, the tag `checked` says that a frame is right as it is, and `skipped` passes it
+over.
 """
 
 from __future__ import annotations
 
 import json
-import lzma
-import math
-import zipfile
-import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
-from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from alwatch.errors import ExportError
-from alwatch.labelling.prelabels import Group, groups_of, is_touched, prelabels
+from alwatch.labelling.cvat_server import CvatServer
+from alwatch.labelling.cvat_xml import (
+    ANNOTATIONS,
+    annotations_of,
+    points_of,
+    read_annotations,
+    unreadable,
+)
+from alwatch.labelling.folder_record import digest
+from alwatch.labelling.label_file import read_label_file
+from alwatch.labelling.prelabels import Group, groups_of, is_touched
 from alwatch.labelling.queue_folder import QueueFolder, file_name, image_key
 from alwatch.labelling.queue_record import QueuedImage, read_record
 from alwatch.records import LabelledFrame, LabelledPoint
@@ -29,55 +39,94 @@ from alwatch.records import LabelledFrame, LabelledPoint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+    from xml.etree import ElementTree
 
-    from alwatch.records import Skeleton
+    from alwatch.labelling.cvat_task import TaskFrame
+    from alwatch.records import Queue, Skeleton
 
-_ANNOTATIONS = "annotations.xml"
+_LABELS = "labels.json"
 _CHECKED, _SKIPPED = "checked", "skipped"
-_NAMELESS = ("animal", "scene")
-_LARGEST_BYTES = 1 << 28
 _COLUMNS = 4
-_UNREADABLE = (
-    ValueError,
-    LookupError,
-    SyntaxError,
-    RuntimeError,
-    EOFError,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class CvatFolder(QueueFolder):
     """A folder that takes queues for CVAT.
 
-    CVAT measures from the edge of the image, half a pixel before the centre of the first pixel,
-    which is alwatch's 0.
+    Parameters
+    ----------
+    directory : Path
+    url : str, optional
+        The server to make tasks on.
+    token_file : Path, optional
+        A file that holds the token of a person there.
     """
 
     tool: ClassVar[str] = "cvat"
+
+    def __init__(
+        self, directory: Path, *, url: str | None = None, token_file: Path | None = None
+    ) -> None:
+        super().__init__(directory)
+        self._server = None
+        if url is not None and token_file is not None:
+            self._server = CvatServer(url, token_file)
 
     def _documents(
         self, folder: Path, images: Sequence[QueuedImage], skeleton: Skeleton
     ) -> dict[str, bytes]:
         return {
-            "labels.json": (json.dumps(_labels(skeleton), indent=1) + "\n").encode(),
-            _ANNOTATIONS: _annotations(images, skeleton),
+            _LABELS: (json.dumps(_label_specs(skeleton), indent=1) + "\n").encode(),
+            ANNOTATIONS: annotations_of(images, skeleton),
         }
+
+    def _send(self, folder: Path) -> None:
+        if self._server is not None:
+            labels = _read_specs(folder / _LABELS)
+            self._server.add(folder, labels, read_annotations(folder / ANNOTATIONS))
+
+    def _take_back(self, queue: Queue, folder: Path) -> None:
+        if self._server is not None:
+            asked = f"Queue {queue.id} was to be taken out of {folder}"
+            self._server.remove(folder, read_record(folder).drawn, asked)
+
+    def _labels(self, folders: Sequence[Path]) -> Iterable[LabelledFrame]:
+        if self._server is None:
+            yield from super()._labels(folders)
+            return
+        for folder, frame in self._server.frames(folders):
+            yield from self._of_frame(frame, folder / ANNOTATIONS)
+
+    def _of_frame(self, frame: TaskFrame, source: Path) -> Iterator[LabelledFrame]:
+        key = image_key(frame.name)
+        if key is None:
+            return
+        who = frame.labeller
+        if frame.is_deleted or _SKIPPED in frame.tags:
+            yield LabelledFrame(self._directory, *key, source, (), who, "skipped")
+        elif frame.is_done or _CHECKED in frame.tags:
+            points = frame.points
+            seen = LabelledFrame(self._directory, *key, source, points, who)
+            yield seen if points else replace(seen, state="empty")
 
     def _labels_in(self, folder: Path) -> Iterable[LabelledFrame]:
         files = [file for kind in ("*.xml", "*.zip") for file in folder.glob(kind)]
+        record = read_record(folder) if files else None
+        drawn = record.drawn if record else {}
+        own = record.files if record else {}
+        files = [f for f in files if f.name not in own or own[f.name] != digest(f)]
         newest_first = sorted(files, key=lambda file: (-file.stat().st_mtime_ns, file.name))
-        drawn = read_record(folder).drawn if files else {}
+        told: set[tuple[str, str]] = set()
         for source in newest_first:
-            root = _read(source)
+            root = read_annotations(source)
             who = root.findtext("meta/*/assignee/username") or ""
             try:
+                names = {(who, file_name(image.attrib["name"])) for image in root.iter("image")}
                 for image in root.iter("image"):
-                    yield from self._of_image(image, source, who, drawn)
+                    if (who, file_name(image.attrib["name"])) not in told:
+                        yield from self._of_image(image, source, who, drawn)
+                told |= names
             except (ValueError, LookupError) as error:
-                raise _unreadable(source, error) from error
+                raise unreadable(source, error) from error
 
     def _of_image(
         self,
@@ -91,7 +140,7 @@ class CvatFolder(QueueFolder):
         if key is None or name not in drawn:
             return
         tags = {tag.attrib["label"] for tag in image.iter("tag")}
-        points = tuple(_points(image))
+        points = tuple(points_of(image))
         has_skeletons = image.find("skeleton") is not None
         is_seen = _CHECKED in tags or (has_skeletons and is_touched(points, drawn[name]))
         if _SKIPPED in tags:
@@ -102,7 +151,7 @@ class CvatFolder(QueueFolder):
             yield LabelledFrame(self._directory, *key, source, (), who, "empty")
 
 
-def _labels(skeleton: Skeleton) -> list[dict[str, Any]]:
+def _label_specs(skeleton: Skeleton) -> list[dict[str, Any]]:
     """The labels of a task, as CVAT's raw editor takes them."""
     skeletons = [
         {
@@ -122,6 +171,17 @@ def _labels(skeleton: Skeleton) -> list[dict[str, Any]]:
     return [*skeletons, *tags]
 
 
+def _read_specs(file: Path) -> list[dict[str, Any]]:
+    try:
+        specs: list[dict[str, Any]] = json.loads(read_label_file(file))
+    except (ValueError, RecursionError) as error:
+        raise ExportError(
+            f"{file} must be as it was exported, for the labels of a task; reading it gave "
+            f"{error!r}. Put it back, or move the folder elsewhere and export again."
+        ) from error
+    return specs
+
+
 def _svg(group: Group) -> str:
     """The skeleton's template: its points on a grid, in percent."""
     rows = -(-len(group.bodyparts) // _COLUMNS)
@@ -132,85 +192,4 @@ def _svg(group: Group) -> str:
         f'data-type="element node" data-element-id="{number + 1}" data-node-id="{number + 1}" '
         f"data-label-name={quoteattr(bodypart)}></circle>"
         for number, bodypart in enumerate(group.bodyparts)
-    )
-
-
-def _annotations(images: Sequence[QueuedImage], skeleton: Skeleton) -> bytes:
-    """CVAT numbers images by name; bodyparts that are not drawn are outside, and can be put in."""
-    root = ElementTree.Element("annotations")
-    ElementTree.SubElement(root, "version").text = "1.1"
-    for number, image in enumerate(sorted(images, key=lambda image: image.name)):
-        size = {"width": str(image.video.width_px), "height": str(image.video.height_px)}
-        attributes = {"id": str(number), "name": image.name} | size
-        element = ElementTree.SubElement(root, "image", attributes)
-        for group in groups_of(skeleton):
-            _add_skeleton(element, image, group)
-    ElementTree.indent(root)
-    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return content + b"\n"
-
-
-def _add_skeleton(element: ElementTree.Element, image: QueuedImage, group: Group) -> None:
-    found = {point.bodypart: (point.x_px, point.y_px) for point in prelabels(image.pose, group)}
-    if not found:
-        return
-    attributes = {"label": group.name, "source": "auto", "z_order": "0"}
-    skeleton = ElementTree.SubElement(element, "skeleton", attributes)
-    middle = tuple(sum(values) / len(found) for values in zip(*found.values(), strict=True))
-    for bodypart in group.bodyparts:
-        x_px, y_px = found.get(bodypart, middle)
-        ElementTree.SubElement(
-            skeleton,
-            "points",
-            {
-                "label": bodypart,
-                "source": "auto",
-                "outside": str(int(bodypart not in found)),
-                "occluded": "0",
-                "points": f"{x_px + 0.5:.3f},{y_px + 0.5:.3f}",
-            },
-        )
-
-
-def _points(image: ElementTree.Element) -> Iterator[LabelledPoint]:
-    """The points of all skeletons that are not outside; occluded ones are somewhere too."""
-    for skeleton in image.iter("skeleton"):
-        name = skeleton.attrib["label"]
-        individual = "" if name in _NAMELESS else name
-        for point in skeleton.iter("points"):
-            if point.get("outside", "0") != "1":
-                x, y = map(float, point.attrib["points"].split(","))
-                if not (math.isfinite(x) and math.isfinite(y)):
-                    raise ValueError(f"a point at {x}, {y}")
-                yield LabelledPoint(individual, point.attrib["label"], x - 0.5, y - 0.5)
-
-
-def _read(file: Path) -> ElementTree.Element:
-    try:
-        content = _from_zip(file) if file.suffix == ".zip" else file.read_bytes()
-        if b"<!DOCTYPE" in content:
-            raise ValueError("it declares a type of document of its own")
-        root = ElementTree.fromstring(content)
-        if root.tag != "annotations":
-            raise ValueError(f"it holds {root.tag}, not annotations")
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
-    return root
-
-
-def _from_zip(file: Path) -> bytes:
-    with zipfile.ZipFile(file) as archive:
-        member = archive.getinfo(_ANNOTATIONS)
-        if member.file_size > _LARGEST_BYTES:
-            raise ValueError(f"its {_ANNOTATIONS} has {member.file_size} bytes")
-        try:
-            return archive.read(member)
-        except OSError as error:  # of bzip2 too, and it names no file
-            raise ValueError(str(error)) from error
-
-
-def _unreadable(file: Path, error: Exception) -> ExportError:
-    return ExportError(
-        f"{file} must be an export of CVAT in the format 'CVAT for images 1.1'; reading it gave "
-        f"{error!r}. Export it again."
     )

@@ -14,7 +14,8 @@ import io
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from alwatch.errors import ExportError
+from alwatch.errors import ExportError, shown
+from alwatch.labelling.label_file import read_label_file
 from alwatch.labelling.prelabels import groups_of, is_touched, prelabels
 from alwatch.labelling.queue_folder import QueueFolder, file_name, image_key
 from alwatch.labelling.queue_record import RECORD, QueuedImage, frame_rows, read_record
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("image", "video", "content_hash", "frame", "rank", "score", "reason")
 _POSE_COLUMNS = ("image", "individual", "bodypart", "x", "y", "likelihood")
+_SHOWN_CHARACTERS = 100
 
 
 class FrameFolder(QueueFolder):
@@ -83,9 +85,15 @@ def _labelled_images(source: Path) -> dict[str, list[LabelledPoint]]:
     """The images that have a finite number, with their points where the table gives any."""
     found: dict[str, list[LabelledPoint]] = {}
     try:
-        with source.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-        labels = [name for name in (rows[0] if rows else ()) if name not in _COLUMNS]
+        text = read_label_file(source).decode("utf-8-sig")
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        columns = rows.fieldnames or ()
+        if "image" not in columns and ";" in "".join(columns):
+            raise ExportError(
+                f"{source} must have its columns parted by commas, and numbers with a point; its "
+                f"first row is {shown(';'.join(columns)[:_SHOWN_CHARACTERS])!r}. Save it so."
+            )
+        labels = [name for name in columns if name not in _COLUMNS]
         for row in rows:
             image = row["image"] or ""
             if any(_is_finite(row[name]) for name in labels):

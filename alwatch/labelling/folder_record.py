@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
+from hashlib import file_digest
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def queue_key(queue: Queue) -> str:
 
 def digest(file: Path) -> str:
     """The sha256 of a file's content."""
-    return sha256(file.read_bytes()).hexdigest()
+    with file.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()
 
 
 def _texts(found: Any, names: re.Pattern[str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from alwatch.labelling.label_file import read_label_file
 from alwatch.labelling.label_table import LabelTable
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def read_h5(file: Path) -> LabelTable:
         It holds no such table, or one that cannot be read without loading a pickle.
     """
     # From memory, so that no lock is held while the GUI saves.
-    with h5py.File(io.BytesIO(file.read_bytes()), "r") as h5:
+    with h5py.File(io.BytesIO(read_label_file(file)), "r") as h5:
         group = h5[next((key for key in _KEYS if key in h5), _KEYS[0])]
         arrays = [array for array in group.values() if isinstance(array, h5py.Dataset)]
         _check_size(sum(prod(array.shape) * array.dtype.itemsize for array in arrays))

@@ -6,8 +6,9 @@ addresses of Label Studio's local files, relative to its default document root. 
 `token_file` the project is made on the server and filled, images included.
 
 Labels come from the server; without one, from its exports put into the queue's folder, in the
-formats JSON and JSON-MIN. What was submitted is a label, what was skipped is passed over, and
-what was submitted without a point says that nothing is there. Drafts and predictions are none.
+formats JSON and JSON-MIN, the newest first: a task that one has without an annotation is not
+labelled, whatever older ones say. What was submitted is a label, what was skipped is passed over,
+and what was submitted without a point says that nothing is there. Drafts and predictions are none.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import quote, unquote
 from xml.sax.saxutils import quoteattr
 
 from alwatch.errors import ExportError
+from alwatch.labelling.label_file import read_label_file
 from alwatch.labelling.label_studio_server import LabelStudioServer
 from alwatch.labelling.prelabels import groups_of, prelabels
 from alwatch.labelling.queue_folder import UNREADABLE_JSON, QueueFolder, image_key
@@ -94,18 +96,23 @@ class LabelStudioFolder(QueueFolder):
     def _labels_in(self, folder: Path) -> Iterable[LabelledFrame]:
         exports = [f for f in folder.glob("*.json") if f.name not in (_TASKS, RECORD)]
         newest_first = sorted(exports, key=lambda file: (-file.stat().st_mtime_ns, file.name))
+        taken_back: set[tuple[str, int] | None] = set()
         for source in newest_first:
-            tasks = _read(source)
             try:
-                for task in map(_as_full, tasks):
-                    yield from self._of_task(task, source, {})
+                tasks = [_as_full(task) for task in _read(source)]
+                keys = [_key(task) for task in tasks]
+                for key, task in zip(keys, tasks, strict=True):
+                    if key not in taken_back:
+                        yield from self._of_task(task, source, {})
+                bare = [not task["annotations"] for task in tasks]
             except UNREADABLE_JSON as error:
                 raise _unreadable(source, error) from error
+            taken_back.update(key for key, is_bare in zip(keys, bare, strict=True) if is_bare)
 
     def _of_task(
         self, task: dict[str, Any], source: Path, people: Mapping[int, str]
     ) -> Iterator[LabelledFrame]:
-        key = image_key(task["data"].get("alwatch") or unquote(task["data"]["image"]))
+        key = _key(task)
         if key is None:
             return
         latest = sorted(task["annotations"], key=lambda a: str(a.get("updated_at")), reverse=True)
@@ -118,6 +125,10 @@ class LabelStudioFolder(QueueFolder):
                 yield LabelledFrame(self._directory, *key, source, points, who)
             else:
                 yield LabelledFrame(self._directory, *key, source, (), who, "empty")
+
+
+def _key(task: dict[str, Any]) -> tuple[str, int] | None:
+    return image_key(task["data"].get("alwatch") or unquote(task["data"]["image"]))
 
 
 def _config(skeleton: Skeleton) -> str:
@@ -213,7 +224,7 @@ def _names(folder: Path) -> list[str]:
 
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
-        tasks = json.loads(file.read_bytes())
+        tasks = json.loads(read_label_file(file))
         if not isinstance(tasks, list):
             raise ValueError(f"it is a {type(tasks).__name__}, not a list of tasks")
     except (ValueError, RecursionError) as error:

@@ -14,9 +14,9 @@ from alwatch.labelling.web_api import WebApi
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-_PAGE = 100
 _LONGEST_TITLE = 50
 
 
@@ -99,16 +99,9 @@ class LabelStudioServer:
             self._log_in()
             yield
 
-    @contextmanager
-    def understood(self) -> Iterator[None]:
+    def understood(self) -> AbstractContextManager[None]:
         """Turn an answer of another shape than documented into one line."""
-        try:
-            yield
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-            raise ExportError(
-                f"{self._api.url} gives an answer that is not Label Studio's ({error!r}); see "
-                "whether it is its address, and of version 1.20 or newer."
-            ) from error
+        return self._api.understood("Label Studio", "1.20")
 
     def _log_in(self) -> None:
         """A personal access token, which has two dots, only gives the right to ask for another."""
@@ -120,15 +113,10 @@ class LabelStudioServer:
             self._api.authorise(f"Token {token}")
 
     def _project(self) -> int | None:
-        page = 1
-        while True:
-            found = self._api.get("/api/projects/", page=page, page_size=_PAGE)
-            for project in found["results"]:
-                if f"[{self._directory}]" in (project["description"] or ""):
-                    return int(project["id"])
-            if not found["next"]:
-                return None
-            page += 1
+        for project in self._api.pages("/api/projects/", "results"):
+            if f"[{self._directory}]" in (project["description"] or ""):
+                return int(project["id"])
+        return None
 
     def _create(self, config: str) -> int:
         content = {
@@ -139,16 +127,7 @@ class LabelStudioServer:
         return int(self._api.post("/api/projects/", content)["id"])
 
     def _tasks(self, project: int) -> Iterator[dict[str, Any]]:
-        page = seen = 0
-        while True:
-            page += 1
-            found = self._api.get(
-                "/api/tasks/", project=project, fields="all", page=page, page_size=_PAGE
-            )
-            yield from found["tasks"]
-            seen += len(found["tasks"])
-            if seen >= found["total"] or not found["tasks"]:
-                return
+        return self._api.pages("/api/tasks/", "tasks", project=project, fields="all")
 
     def _add_task(self, project: int, folder: Path, task: dict[str, Any]) -> None:
         name = task["data"]["alwatch"]

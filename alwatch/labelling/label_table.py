@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alwatch.labelling.label_file import read_label_file
 from alwatch.records import LabelledPoint
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def read_csv(file: Path) -> LabelTable:
     ValueError, csv.Error
         It does not hold such a table, or only the beginning of one.
     """
-    text = file.read_text(encoding="utf-8")
+    text = read_label_file(file).decode()
     rows = csv.reader(io.StringIO(text, newline=""))
     header = _header(rows)
     used = [i for i, name in enumerate(header[-1]) if name in _COORDINATES]

@@ -44,7 +44,7 @@ from alwatch.labelling.staging import (
 from alwatch.records import Exported, LabelledFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Set
 
     from alwatch.records import Queue, QueuedVideo, ReadFrames, Skeleton
 
@@ -185,12 +185,11 @@ class LightningPoseProject:
                             f"{asked}; {shown(path)} is labelled or was changed, so it stays. "
                             "Move it elsewhere, and withdraw again."
                         )
-                paths = {f"labeled-data/{p.parent.name}/{p.name}" for p, _ in going}
-                remove_from_list(self._root, paths)
+                remove_from_list(self._root, _listed_by_us(placements, used))
                 for path, _ in going:
                     path.unlink()
                 for placement in placements:
-                    _forget_images(placement.folder)
+                    _forget_images(placement)
         return len(going)
 
     # --- before anything is written ------------------------------------------------------------
@@ -325,18 +324,29 @@ def _written(placement: _Placement) -> Iterator[tuple[Path, str]]:
             yield placement.folder / name, written[name]
 
 
-def _forget_images(folder: Path) -> None:
-    """Drop the images that are gone from a folder's record; an empty folder goes with them."""
-    record = FolderRecord.read(folder)
+def _listed_by_us(placements: Sequence[_Placement], used: Set[tuple[str, int | None]]) -> set[str]:
+    """The paths of what an export has written, also where a person has thrown the image away."""
+    return {
+        path
+        for placement in placements
+        if (record := FolderRecord.read(placement.folder))
+        for index, name in placement.names.items()
+        if name in record.images and _key(path := placement.frame_path(index)) not in used
+    }
+
+
+def _forget_images(placement: _Placement) -> None:
+    """Drop the queue's images that are gone from the record; an empty folder goes with them."""
+    folder, record = placement.folder, FolderRecord.read(placement.folder)
     there = set(os.listdir(folder)) if record else set()
-    gone = set(record.images) - there if record else set()
+    gone = set(placement.names.values()) & set(record.images) - there if record else set()
     if record is None or not gone:
         return
+    images = {name: written for name, written in record.images.items() if name not in gone}
     with staging_folder(folder.parent) as staging:
-        if there == {RECORD_NAME}:
+        if there == {RECORD_NAME} and not images:
             folder.rename(staging / folder.name)
             return
-        images = {name: written for name, written in record.images.items() if name not in gone}
         write_durably(staging / RECORD_NAME, replace(record, images=images).to_bytes())
         put_over(staging / RECORD_NAME, folder / RECORD_NAME)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from alwatch.errors import ExportError
 from alwatch.labelling.images import write_durably
+from alwatch.labelling.label_file import read_label_file
 from alwatch.labelling.staging import sync_folder
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def clear_stale_list(root: Path) -> None:
 def _lines(root: Path) -> list[tuple[str, bytes]]:
     """Every frame's path, and its line as it stands."""
     try:
-        content = (root / LIST).read_bytes()
+        content = read_label_file(root / LIST)
         lines = [line for line in content.splitlines(keepends=True) if line.strip()]
         return [(str(json.loads(line)["frame_path"]), line) for line in lines]
     except FileNotFoundError:

@@ -181,10 +181,11 @@ class QueueFolder(ABC):
             check_untouched(target, self.tool, queue, images)
             self._take_back(queue, target)
             check_untouched(target, self.tool, queue, images)  # a server takes its time
+            there = sum((target / image.name).exists() for image in images)
             with staging_folder(self._directory) as aside:
                 target.rename(aside / target.name)
                 sync_folder(self._directory)
-        return len(images)
+        return there
 
     def folder_of(self, video: QueuedVideo) -> str:
         """Name a video as its images are named: `<stem>-<start of the content hash>`."""

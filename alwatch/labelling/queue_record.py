@@ -38,11 +38,13 @@ class QueuedImage:
 class FolderRecord:
     """What reading labels needs to know of a queue's folder.
 
-    `drawn` has every image, with the points that the export has drawn in it.
+    `drawn` has every image, with the points that the export has drawn in it; `files` the sha256
+    of every file that it wrote.
     """
 
     n_individuals: int
     drawn: dict[str, tuple[LabelledPoint, ...]]
+    files: dict[str, str]
 
 
 def record_of_queue(
@@ -123,7 +125,8 @@ def read_record(folder: Path) -> FolderRecord:
             str(image): tuple(LabelledPoint(*point) for point in points)
             for image, points in record["drawn"].items()
         }
-        return FolderRecord(int(record["skeleton"]["n_individuals"]), drawn)
+        n_individuals = int(record["skeleton"]["n_individuals"])
+        return FolderRecord(n_individuals, drawn, dict(record.get("files", {})))
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ExportError(
             f"{folder / RECORD} is to say what was exported; reading it gave {error!r}. Put it "

@@ -13,6 +13,7 @@ from typing import Self
 from alwatch.store.connection import Connection
 from alwatch.store.labels import Labels
 from alwatch.store.pools import Pools
+from alwatch.store.projects import Projects
 from alwatch.store.queues import Queues
 from alwatch.store.scores import Scores
 from alwatch.store.seasons import Seasons
@@ -26,10 +27,7 @@ DATABASE_NAME = "alwatch.sqlite"
 
 
 class Store:
-    """An open state folder.
-
-    `videos`, `pools`, `queues`, `labels`, `snapshots`, `scores`, `seasons` and `triggers` share
-    one connection.
+    """An open state folder: one connection, and a part for each kind of content.
 
     Parameters
     ----------
@@ -53,6 +51,7 @@ class Store:
         self.queues = Queues(self._connection)
         self.labels = Labels(self._connection)
         self.snapshots = Snapshots(self._connection)
+        self.projects = Projects(self._connection)
         self.scores = Scores(self._connection)
         self.seasons = Seasons(self._connection)
         self.triggers = Triggers(self._connection)

@@ -68,23 +68,9 @@ class Labels:
         """
         labels = list(labels)
         project_key = (tool, to_blob(project))
-        wanted: dict[Key, tuple[str, str | None]] = {
-            (video_id, label.frame, label.labeller): (label.state, _points_to_text(label))
-            for video_id, label in labels
-        }
+        wanted = _wanted(labels)
         with self._connection.write() as db:
-            had = {
-                (row["video_id"], row["frame_index"], row["labeller"]): (
-                    row["state"],
-                    row["points"],
-                )
-                for row in db.execute(
-                    f"SELECT video_id, frame_index, labeller, state, points {_OF_PROJECT}",
-                    project_key,
-                )
-            }
-            new, gone = wanted.keys() - had.keys(), had.keys() - wanted.keys()
-            changed = {key for key in wanted.keys() & had.keys() if wanted[key] != had[key]}
+            new, changed, gone = _compared(wanted, db.execute(_CONTENT_OF_PROJECT, project_key))
             db.executemany(
                 "INSERT OR IGNORE INTO export_folders VALUES (?, ?, ?, ?)",
                 sorted({(*project_key, label.folder, video_id) for video_id, label in labels}),
@@ -106,6 +92,13 @@ class Labels:
                 sorted({key[:2] for key in new}),
             )
         return LabelChanges(len(new), len(changed), len(gone))
+
+    def changes(
+        self, tool: str, project: Path, labels: Iterable[tuple[int, LabelledFrame]]
+    ) -> LabelChanges:
+        """What `set` would change; nothing is."""
+        rows = self._connection.rows(_CONTENT_OF_PROJECT, [tool, to_blob(project)])
+        return LabelChanges(*map(len, _compared(_wanted(labels), rows)))
 
     def count(self, tool: str, project: Path) -> int:
         """How many labels are known of a project, one for each labeller of a frame."""
@@ -180,6 +173,28 @@ _WHERE_LABEL = (
 )
 _OF_LABEL = f"FROM labels {_WHERE_LABEL}"
 _OF_PROJECT = "FROM labels WHERE tool = ? AND project = ?"
+_CONTENT_OF_PROJECT = f"SELECT video_id, frame_index, labeller, state, points {_OF_PROJECT}"
+
+
+def _wanted(
+    labels: Iterable[tuple[int, LabelledFrame]],
+) -> dict[Key, tuple[str, str | None]]:
+    return {
+        (video_id, label.frame, label.labeller): (label.state, _points_to_text(label))
+        for video_id, label in labels
+    }
+
+
+def _compared(
+    wanted: dict[Key, tuple[str, str | None]], rows: Iterable[sqlite3.Row]
+) -> tuple[set[Key], set[Key], set[Key]]:
+    """The labels that are new, changed and gone, by these rows of `_CONTENT_OF_PROJECT`."""
+    had = {
+        (row["video_id"], row["frame_index"], row["labeller"]): (row["state"], row["points"])
+        for row in rows
+    }
+    changed = {key for key in wanted.keys() & had.keys() if wanted[key] != had[key]}
+    return wanted.keys() - had.keys(), changed, had.keys() - wanted.keys()
 
 
 def _conflicts(rows: list[sqlite3.Row]) -> Iterator[Conflict]:

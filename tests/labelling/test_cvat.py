@@ -169,6 +169,18 @@ def test_the_newest_export_counts_and_names_the_assignee(tool: CvatFolder, folde
     assert (label.labeller, label.points[0].x_px) == ("ana", 12.5)
 
 
+def test_a_label_that_a_persons_newest_export_has_no_more_is_taken_back(
+    tool: CvatFolder, folder: Path
+) -> None:
+    moved = ("10.750,21.000", "12.00,21.50")
+    assignee = "<meta><job><assignee><username>{}</username></assignee></job></meta>"
+    by_ana, by_bo = (("<version>", f"{assignee.format(name)}<version>") for name in ("ana", "bo"))
+    export(folder, by_ana, moved, name="a.xml", at_s=1)
+    export(folder, by_bo, moved, name="b.xml", at_s=2)
+    export(folder, by_ana, name="c.xml", at_s=3)
+    assert [label.labeller for label in tool.read_labels()] == ["bo"]
+
+
 def test_an_export_is_read_as_it_was_downloaded(tool: CvatFolder, folder: Path) -> None:
     export(folder, ("10.750,21.000", "12.00,21.50"))
     with zipfile.ZipFile(folder / "task.zip", "w") as archive:
@@ -189,6 +201,7 @@ def test_an_export_may_take_the_place_of_what_was_uploaded(tool: CvatFolder, fol
         ("a.xml", b"<annotations>"),
         ("a.xml", b"<html></html>"),
         ("a.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>'),
+        ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>'.encode("utf-16")),
         ("a.xml", b"<annotations><image/></annotations>"),
         ("a.zip", b"PK"),
         ("a.zip", b""),

@@ -126,6 +126,16 @@ def test_a_table_of_labels_that_cannot_be_read_is_reported(tmp_path: Path, conte
         FrameFolder(tmp_path).read_labels()
 
 
+def test_a_table_with_semicolons_is_told_to_use_commas(tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "queue-0003"
+    folder.mkdir(parents=True)
+    (folder / "labels.csv").write_text("image;nose x;nose y\ncam-1_img5.png;1,5;2,0\n")
+    message = r"labels\.csv must have its columns parted by commas.* first row is 'image;nose x;no"
+    with pytest.raises(ExportError, match=message) as caught:
+        FrameFolder(tmp_path / "out").read_labels()
+    assert "\n" not in str(caught.value)
+
+
 def test_a_folder_that_the_first_export_will_make_holds_no_labels_yet(tmp_path: Path) -> None:
     assert FrameFolder(tmp_path / "out").read_labels() == []
     assert not (tmp_path / "out").exists()

@@ -173,6 +173,17 @@ def test_of_one_persons_annotations_and_of_several_exports_the_newest_counts(
     assert [label.source.name for label in tool.read_labels()] == ["b.json", "c.json"]
 
 
+def test_a_label_that_the_newest_export_has_no_more_is_taken_back(
+    tool: LabelStudioFolder, folder: Path, tmp_path: Path
+) -> None:
+    """Where it has the task: an export may also hold labelled tasks only, or some of them."""
+    region = {"completed_by": 2, "result": [ls_region("nose", 50, 0)]}
+    tasks = [task(image(tmp_path, index), region) for index in (5, 7)]
+    put(folder / "a.json", tasks, at_s=1)
+    put(folder / "b.json", [task(image(tmp_path, 5))], at_s=2)
+    assert [label.frame for label in tool.read_labels()] == [7]
+
+
 def test_the_short_export_is_read_too(
     tool: LabelStudioFolder, folder: Path, tmp_path: Path
 ) -> None:

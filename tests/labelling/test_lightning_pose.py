@@ -141,6 +141,21 @@ def test_a_second_queue_into_the_same_folder_is_withdrawn_alone(
     assert contents(project) == before
 
 
+def test_an_image_that_was_thrown_away_leaves_no_line_behind(
+    tool: LightningPoseProject, project: Path, video: QueuedVideo
+) -> None:
+    """The app could not open it. Another queue's withdrawal in between changes nothing of that."""
+    before = contents(project)
+    other = replace(video, frames=make_video(video.path, (300,)).frames, poses={})
+    export(tool, video)
+    tool.write_queue(make_queue(other, id=4), [other], read_frames, NOSE_TAIL)
+    (project / "labeled-data" / "cam" / "img00000005.png").unlink()
+    assert tool.withdraw_queue(make_queue(other, id=4), [other]) == 1
+    assert "img00000005" in (project / LIST).read_text()
+    assert tool.withdraw_queue(make_queue(video), [video]) == 1
+    assert contents(project) == before
+
+
 def test_a_changed_image_is_not_withdrawn(
     tool: LightningPoseProject, project: Path, video: QueuedVideo
 ) -> None:

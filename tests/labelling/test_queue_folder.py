@@ -41,6 +41,13 @@ def test_what_is_withdrawn_leaves_no_trace(tool: QueueFolder, tmp_path: Path) ->
     assert tool.withdraw_queue(second, [two]) == 0
 
 
+def test_an_image_that_was_thrown_away_is_not_counted(tool: QueueFolder, tmp_path: Path) -> None:
+    video = posed_video(tmp_path / "cam.mp4")
+    tool.write_queue(make_queue(video), [video], read_frames, ANIMALS)
+    next((tmp_path / "out" / "queue-0003").glob("*.png")).unlink()
+    assert tool.withdraw_queue(make_queue(video), [video]) == 1
+
+
 def test_a_queue_that_somebody_has_worked_on_is_not_withdrawn(
     kind: str, tool: QueueFolder, tmp_path: Path
 ) -> None:

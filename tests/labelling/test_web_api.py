@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import gzip
 import json
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from alwatch.errors import ExportError
+from alwatch.labelling import web_api
 from alwatch.labelling.web_api import WebApi
 from tests.labelling.fake_label_studio import running
+
+OTHER = "127.0.0.2"
 
 
 class Odd(BaseHTTPRequestHandler):
@@ -25,9 +32,13 @@ class Odd(BaseHTTPRequestHandler):
         type(self).asked.append((self.path, self.headers["Authorization"]))
         if self.path == "/away":
             self.send_response(302)
-            self.send_header("Location", "http://127.0.0.1:9/else")
+            self.send_header("Location", f"http://{OTHER}:{self.server.server_address[1]}/else")
             self.end_headers()
             return
+        if self.path in ("/endless", "/packed"):
+            return self.send_much()
+        if self.path.startswith("/pages"):
+            return self.send_page()
         status = {"/page": 200, "/missing": 404, "/broken": 500, "/echo": 401}.get(self.path, 200)
         body = b"<html>\nhello" if self.path in ("/page", "/broken") else b'{"detail": "a\\nb"}'
         if self.path == "/echo":
@@ -42,6 +53,28 @@ class Odd(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_DELETE = do_GET
+
+    def send_much(self) -> None:
+        """A list that does not end, until nobody listens; or a small file that becomes one."""
+        self.send_response(200)
+        if self.path == "/packed":
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(gzip.compress(bytes(1 << 24)) if self.path == "/packed" else b"[")
+        with suppress(OSError):
+            while self.path == "/endless":
+                self.wfile.write(b"1," * 50_000)
+
+    def send_page(self) -> None:
+        """A page of three; `/pages` has no last one."""
+        page = int(parse_qs(urlsplit(self.path).query)["page"][0])
+        is_last = page == 3 and not self.path.startswith("/pages?")
+        body: dict[str, Any] = {"results": [page], "next": None if is_last else "there"}
+        if self.path.startswith("/pages/counted"):
+            body = {"results": [page], "total": 3}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
 
 
 @pytest.fixture
@@ -78,7 +111,7 @@ def test_a_file_that_holds_no_token_is_one_line(
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/away", r"sends on to http://127.0.0.1:9/else.*which is not followed; set url"),
+        ("/away", r"sends on to http://127\.0\.0\.2:\d+/else, which is not followed; set url"),
         ("/page", r"gives an answer that is no JSON"),
         ("/missing", r'answers 404 to GET /missing: \{"detail": "a\\nb"\}\. It is tried again'),
         ("/deep", r"gives an answer that is no JSON"),
@@ -89,6 +122,71 @@ def test_whatever_goes_wrong_is_one_line(api: WebApi, path: str, message: str) -
     with pytest.raises(ExportError, match=message) as caught:
         api.get(path)
     assert str(caught.value).isprintable()
+
+
+def test_no_other_server_gets_the_token(api: WebApi) -> None:
+    api.authorise(f"Token {api.token()}")
+    with pytest.raises(ExportError, match="which is not followed"):
+        api.get("/away")
+    assert Odd.asked == [("/away", "Token secret")]
+
+
+def test_an_answer_without_an_end_is_not_waited_for(
+    api: WebApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_api, "_LARGEST_ANSWER_BYTES", 1 << 20)
+    with pytest.raises(ExportError, match="gives an answer of more than 1 MB"):
+        api.get("/endless")
+    monkeypatch.setattr(web_api, "_LONGEST_ANSWER_S", 0.0)
+    with pytest.raises(ExportError, match="has not come to the end of an answer in 0 s"):
+        api.get("/endless")
+
+
+def test_a_packed_answer_is_not_unpacked(api: WebApi) -> None:
+    with pytest.raises(ExportError, match="packs its answer though it was asked not to"):
+        api.get("/packed")
+
+
+@pytest.mark.parametrize("path", ["/pages/linked", "/pages/counted"])
+def test_a_list_is_read_to_its_last_page(api: WebApi, path: str) -> None:
+    assert list(api.pages(path, "results")) == [1, 2, 3]
+    assert len(Odd.asked) == 3
+
+
+def test_a_list_without_a_last_page_is_given_up(
+    api: WebApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_api, "_MOST_PAGES", 5)
+    with pytest.raises(ExportError, match="without an end: 5 results on 5 pages"):
+        list(api.pages("/pages", "results"))
+    assert len(Odd.asked) == 5
+
+
+def test_an_answer_of_another_shape_is_one_line_without_the_token(api: WebApi) -> None:
+    api.authorise(f"Token {api.token()}")
+    message = r"is not CVAT's \(KeyError\('its \*\*\*'\)\); see .* version 2 or newer"
+    with pytest.raises(ExportError, match=message), api.understood("CVAT", "2"):
+        raise KeyError("its secret")
+
+
+@pytest.mark.parametrize("name", ["user:pass@", "user:pa/ss@", "pass@"])
+def test_a_password_in_the_address_is_neither_sent_nor_shown(
+    api: WebApi, tmp_path: Path, name: str
+) -> None:
+    with WebApi(api.url.replace("//", f"//{name}"), tmp_path / "token") as other:
+        assert other.url == api.url
+        other.authorise(f"Token {other.token()}")
+        with pytest.raises(ExportError) as caught:
+            other.get("/broken")
+    assert "pass" not in str(caught.value)
+    assert Odd.asked == [("/broken", "Token secret")]
+
+
+def test_a_token_file_that_is_a_pipe_is_one_line(api: WebApi, tmp_path: Path) -> None:
+    (tmp_path / "token").unlink()
+    os.mkfifo(tmp_path / "token")
+    with pytest.raises(ExportError, match="token: it is a pipe, not a file"):
+        api.token()
 
 
 def test_a_token_that_the_server_repeats_is_not_shown(api: WebApi) -> None:
