@@ -94,7 +94,9 @@ def _value_line(name: str, setting: FieldInfo) -> str:
     if not setting.examples:
         return f"{name}: {_yaml(setting.default)}"
     line = f"{name}: {_yaml(setting.examples[0])}"
-    return line if setting.is_required() else f"# {line}"
+    extra = setting.json_schema_extra
+    is_set = setting.is_required() or (isinstance(extra, dict) and extra.get("set_in_sample"))
+    return line if is_set else f"# {line}"
 
 
 def _meaning(setting: FieldInfo) -> str:

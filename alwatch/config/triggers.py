@@ -184,6 +184,7 @@ class Trigger(Section):
         default=None,
         description="Condition: so many labels that the model does not know, in one season.",
         examples=[50],
+        json_schema_extra={"set_in_sample": True},  # a rule without a condition is none
     )
     error_ratio: Ratio | None = Field(
         default=None,
