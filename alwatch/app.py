@@ -84,6 +84,9 @@ PARTS: dict[str, dict[str, str]] = {
         "cvat": "alwatch.labelling.cvat:CvatFolder",
         "lightning_pose": "alwatch.labelling.lightning_pose:LightningPoseProject",
     },
+    "action": {
+        "deeplabcut": "alwatch.actions.deeplabcut:DeepLabCutTraining",
+    },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""
 

@@ -1,0 +1,1 @@
+"""What a trigger rule does when it fires. See `alwatch.protocols.Action`."""
