@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import shutil
 import signal
@@ -205,7 +206,25 @@ class DeepLabCutTraining:
                 code = process.wait()
         if code == 0 and (workdir / "result.json").is_file():
             return None
-        return read_json(workdir / "error.json") or _death(code, workdir)
+        return read_json(workdir / "error.json") or self._death(code, workdir)
+
+    def _death(self, code: int, workdir: Path) -> dict[str, Any]:
+        """Explain the end of a program that did not explain it itself."""
+        words = last_words(workdir / "training.log")
+        lacking = re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", words)
+        if lacking:
+            message = (
+                f"{self._python} has no package {lacking[1]}; install DeepLabCut 3 there, or set "
+                "pose_model.python to an interpreter that has it"
+            )
+            return {"message": message, "again": False}
+        how = f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        message = f"its program ended ({how}){words and f': {words}'}"
+        if code == -signal.SIGKILL:
+            message += "; as a rule the system does that because memory ran out"
+        elif shutil.disk_usage(workdir).free < _FULL_BYTES:
+            message += f"; the disk of {workdir} is full, make room"
+        return {"message": message, "again": True}
 
     def _error(self, cause: str, *, again: bool = True) -> ActionError:
         return ActionError(
@@ -221,18 +240,6 @@ def _limits() -> Callable[[], None]:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     return set_limits
-
-
-def _death(code: int, workdir: Path) -> dict[str, Any]:
-    """Explain the end of a program that did not explain it itself."""
-    how = f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-    words = last_words(workdir / "training.log")
-    message = f"its program ended ({how}){words and f': {words}'}"
-    if code == -signal.SIGKILL:
-        message += "; as a rule the system does that because memory ran out"
-    elif shutil.disk_usage(workdir).free < _FULL_BYTES:
-        message += f"; the disk of {workdir} is full, make room"
-    return {"message": message, "again": True}
 
 
 def last_words(log: Path) -> str:

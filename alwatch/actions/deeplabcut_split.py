@@ -56,7 +56,7 @@ def split_frames(
     Raises
     ------
     ValueError
-        Nothing would be left to train on.
+        Nothing would be left to train on, or to test on.
     """
     wanted = max(1, round((1 - train_share) * len(images)))
     test = {row for row, (video, name) in enumerate(images) if (video, frame_of(name)) in held_out}
@@ -75,8 +75,8 @@ def split_frames(
         drawn = [rows[name] for name in _drawn(rows, seed) if rows[name] not in test]
         test.update(drawn[: min(wanted - len(test), len(images) // 2)])
     train = sorted(set(range(len(images))) - test)
-    if not train:
-        raise ValueError(f"all of {len(images)} labelled frames are held out")
+    if not train or not test:
+        raise ValueError(f"of {len(images)} labelled frames {len(test)} would be held out")
     return Split(tuple(train), tuple(sorted(test)), by)
 
 

@@ -65,6 +65,8 @@ def main() -> None:
         with open(workdir / "training.lock", "w") as lock:
             _wait_for(lock.fileno())
             _Training(workdir, job).run()
+    except ModuleNotFoundError:
+        raise  # as where this file itself cannot be imported
     except Exception as error:
         traceback.print_exc()
         with suppress(OSError):  # the disk may be full
@@ -97,10 +99,6 @@ def _explained(error: Exception, workdir: Path) -> dict[str, Any]:
     """What went wrong, in one line; `memory` says that a smaller batch may help."""
     if isinstance(error, ActionError):
         return {"message": str(error), "again": error.again}
-    if isinstance(error, ModuleNotFoundError):
-        message = f"{sys.executable} has no package {error.name!r}; install DeepLabCut 3 there, or "
-        message += "set pose_model.python to an interpreter that has it"
-        return {"message": message, "again": False}
     text = " ".join(str(error).split())[:300]
     full = getattr(error, "errno", None) == errno.ENOSPC
     if full or shutil.disk_usage(workdir).free < _FULL_BYTES:
