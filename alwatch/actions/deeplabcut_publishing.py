@@ -74,10 +74,9 @@ def publish(
     """
     models = base.parent
     with _only_run(models):
-        for record in models.glob(f"[!.]*/{RECORD}"):
-            known = read_json(record) or {}
-            if known.get("key") == result["key"]:  # a kill came between
-                return known
+        known = published(models, result["key"])
+        if known is not None:  # a kill came between
+            return known
         shuffle = _number(models, config, copy)
         model = models / re.sub(r"shuffle\d+$", f"shuffle{shuffle}", _model_of(copy).name)
         result = result | {
@@ -100,6 +99,12 @@ def publish(
             raise ActionError(f"{model} was made by somebody else meanwhile") from None
         sync_folder(models)
     return result
+
+
+def published(models: Path, key: str) -> dict[str, Any] | None:
+    """What `publish` returned for this key, if it has put a model there."""
+    records = (read_json(record) or {} for record in models.glob(f"[!.]*/{RECORD}"))
+    return next((record for record in records if record.get("key") == key), None)
 
 
 @contextmanager

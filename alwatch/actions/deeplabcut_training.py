@@ -36,7 +36,7 @@ from alwatch.actions.deeplabcut_dataset import (
     held_out_frames,
     read_yaml,
 )
-from alwatch.actions.deeplabcut_publishing import publish
+from alwatch.actions.deeplabcut_publishing import publish, published
 from alwatch.actions.deeplabcut_settings import (
     check_bodyparts,
     check_kind,
@@ -122,6 +122,14 @@ class _Training:
 
     def run(self) -> None:
         """Do every step that is not done yet."""
+        result = published(self._base.parent, self._job["key"]) or self._work()
+        write_json(self._workdir / "result.json", result)
+        self._note("done", result["epochs"], result)
+        shutil.rmtree(self._config.parent, ignore_errors=True)
+        for name in ("start.pt", "trained.pt"):
+            (self._workdir / name).unlink(missing_ok=True)
+
+    def _work(self) -> dict[str, Any]:
         self._note("preparing")
         plan = read_json(self._workdir / "plan.json") or self._prepare()
         trained = self._workdir / "trained.pt"
@@ -146,12 +154,8 @@ class _Training:
             "started_at": plan["started_at"],
             "ended_at": _now(),
         }
-        result = publish(
-            Path(self._job["project"]), self._config, self._base, trained, self._settings(plan),
-            result,
-        )  # fmt: skip
-        write_json(self._workdir / "result.json", result)
-        self._note("done", plan["epochs"], plan)
+        project, settings = Path(self._job["project"]), self._settings(plan)
+        return publish(project, self._config, self._base, trained, settings, result)
 
     # --- a: what is trained on -------------------------------------------------------------
 

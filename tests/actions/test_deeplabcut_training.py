@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,10 +22,13 @@ import torch
 import yaml
 
 from alwatch.actions.deeplabcut import DeepLabCutTraining, progress_of
+from alwatch.actions.deeplabcut_dataset import copy_project
+from alwatch.actions.deeplabcut_publishing import publish
 from alwatch.errors import ActionError
 from alwatch.pose_models.deeplabcut import DeepLabCutModel
 from alwatch.pose_models.deeplabcut_project import DeepLabCutSource
 from tests.actions import tiny_project
+from tests.pose_models.projects import copy_openfield
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -222,6 +226,109 @@ def test_it_is_put_into_the_project_once(trained: Trained) -> None:
     assert sums(trained.config.parent) == before
 
 
+def test_its_folder_keeps_no_weights(trained: Trained) -> None:
+    assert not list(trained.workdir.rglob("*.pt"))
+    assert not (trained.workdir / "project").exists()
+
+
+# --- other projects ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net_type", ["resnet_50", "dekr_w18"])
+def test_bottom_up_models_of_several_animals_are_trained(
+    tmp_path: Path, deeplabcut: ModuleType, net_type: str
+) -> None:
+    config = tiny_project.build(tmp_path / "lab", net_type, animals=("one", "two"))
+    (tmp_path / "work").mkdir()
+    action = DeepLabCutTraining(project=config, device="cpu", epochs=2)
+    action.deliver(KEY, {"held_out": HELD_OUT}, tmp_path / "work")
+    located = source(config).find()
+    assert located.snapshot.name == "shuffle2/snapshot-002"
+    model = DeepLabCutModel(located.model["config"], located.model["snapshots"][0], device="cpu")
+    poses = model.predict(np.zeros((1, 64, 64, 3), np.uint8), 1).poses
+    assert poses.shape[:3] == (1, 2, 4)
+
+
+@pytest.mark.slow
+def test_a_real_project_is_trained_and_no_worse(data_dir: Path, tmp_path: Path) -> None:
+    """Some epochs from the snapshot that errs by 63 px; the one that errs by 5 px stays."""
+    config = copy_openfield(data_dir, tmp_path / "openfield")
+    before = sums(config.parent)
+    start = next(config.parent.rglob("snapshot-045.pt"))
+    (tmp_path / "work").mkdir()
+    evidence = {"snapshot": {"file": str(start)}, "held_out": [["m4s1", 7], ["m4s1", 60]]}
+    action = DeepLabCutTraining(project=config, device="cpu", epochs=3)
+    action.deliver(KEY, evidence, tmp_path / "work")
+    result = json.loads((tmp_path / "work/result.json").read_text())
+    assert result["error_px"]["test"]["after"] < result["error_px"]["test"]["before"]
+    assert result["split_by"] == "frame"  # it has one video
+    assert len(result["held_out"]) == 6
+    after = sums(config.parent)
+    changed = {name for name, value in before.items() if after.get(name) != value}
+    assert {Path(name).parts[0] for name in changed} <= {"training-datasets"}
+    assert source(config).find().snapshot.name == "shuffle2/snapshot-003"
+    assert source(config, "snapshot-best-100").find().snapshot.name == "snapshot-best-100"
+
+
+# --- a kill while the model is put into the project --------------------------------------------
+
+
+def test_a_kill_at_any_moment_leaves_all_of_the_model_or_nothing_of_it(
+    project: Path, deeplabcut: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = next(project.parent.glob("dlc-models-pytorch/*/*shuffle1"))
+    work = tmp_path / "work"
+    split = copy_project(project, [("one", 10)], "k", work / "project")
+    weights = shutil.copy(next(base.glob("train/*.pt")), work / "trained.pt")
+    settings = yaml.safe_load((base / "train/pytorch_config.yaml").read_text())
+    for before_call in range(50):
+        lab = Path(shutil.copytree(project.parent, tmp_path / f"lab{before_call}"))
+        its_base = lab / base.relative_to(project.parent)
+        given = (lab / "config.yaml", work / "project/config.yaml", its_base, Path(weights))
+        result = {"key": "k", "base_shuffle": 1, "epochs": 9}
+        (work / "publishing.json").unlink(missing_ok=True)
+        with monkeypatch.context() as patch:
+            killed = die_at(patch, before_call)
+            with suppress(KeyboardInterrupt):
+                publish(*given, settings, result)
+        models = sorted(path.name for path in its_base.parent.glob("[!.]*"))
+        if killed:
+            whole = (its_base.parent / models[-1] / "train/snapshot-009.pt").is_file()
+            assert whole == (len(models) == 2)
+        done = publish(*given, settings, result)
+        assert done == publish(*given, settings, result)
+        (model,) = its_base.parent.glob("*/alwatch.json")
+        assert model.parent.name == "testJan1-trainset80shuffle2"
+        rows = deeplabcut.pose_estimation_pytorch.DLCLoader(str(given[0]), shuffle=2).df_test.index
+        assert ("labeled-data", "one", "img010.png") in list(rows)
+        assert len(rows) == len(split.test)
+        shutil.rmtree(lab)
+        if not killed:
+            break
+    assert before_call > 5
+
+
+def die_at(patch: pytest.MonkeyPatch, n: int) -> list[str]:
+    """Let the n-th renaming not happen any more; what was to be renamed then is listed."""
+    calls: list[str] = []
+    killed: list[str] = []
+
+    def dying(real: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def call(self: Path, target: Path) -> Path:
+            if len(calls) == n:
+                killed.append(str(target))
+                raise KeyboardInterrupt
+            calls.append(str(target))
+            return real(self, target)
+
+        return call
+
+    for name in ("rename", "replace"):
+        patch.setattr(Path, name, dying(getattr(Path, name)))
+    return killed
+
+
 # --- what cannot be trained --------------------------------------------------------------------
 
 
@@ -229,7 +336,7 @@ def test_it_is_put_into_the_project_once(trained: Trained) -> None:
 def project(trained: Trained, tmp_path: Path) -> Path:
     """A copy of the project with its first model only."""
     copied = shutil.copytree(
-        trained.config.parent, tmp_path / "lab", ignore=shutil.ignore_patterns("*shuffle2")
+        trained.config.parent, tmp_path / "lab", ignore=shutil.ignore_patterns("*shuffle2*")
     )
     return Path(copied) / "config.yaml"
 

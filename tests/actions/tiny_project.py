@@ -15,15 +15,20 @@ SIZE_PX = 64
 VIDEOS = {"one": 6, "two": 5, "three": 4, "four": 3}
 
 
-def labels(folder: str, n_frames: int) -> pd.DataFrame:
-    """Where the bodyparts are in the frames 0, 10, 20, … of a video."""
+def labels(folder: str, n_frames: int, *, animals: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Where the bodyparts are in the frames 0, 10, 20, … of a video.
+
+    Of one animal; or of several, whose names there are, then.
+    """
     rng = np.random.default_rng(len(folder) + n_frames)
-    middle = rng.uniform(16, SIZE_PX - 16, (n_frames, 1, 2))
-    around = rng.uniform(-10, 10, (n_frames, len(BODYPARTS), 2))
+    n_animals = max(1, len(animals))
+    middle = rng.uniform(16, SIZE_PX - 16, (n_frames, n_animals, 1, 2))
+    around = rng.uniform(-10, 10, (n_frames, n_animals, len(BODYPARTS), 2))
     rows = [("labeled-data", folder, f"img{10 * i:03}.png") for i in range(n_frames)]
-    columns = pd.MultiIndex.from_product(
-        [["someone"], BODYPARTS, ["x", "y"]], names=["scorer", "bodyparts", "coords"]
-    )
+    levels = {"scorer": ["someone"], "individuals": list(animals)}
+    levels |= {"bodyparts": BODYPARTS, "coords": ["x", "y"]}
+    used = {name: values for name, values in levels.items() if values}
+    columns = pd.MultiIndex.from_product(list(used.values()), names=list(used))
     values = (middle + around).reshape(n_frames, -1)
     return pd.DataFrame(values, index=pd.MultiIndex.from_tuples(rows), columns=columns)
 
@@ -41,16 +46,17 @@ def save(project: Path, table: pd.DataFrame) -> None:
     table.to_csv(folder / "CollectedData_someone.csv")
 
 
-def build(project: Path) -> Path:
+def build(project: Path, net_type: str = "cspnext_s", *, animals: tuple[str, ...] = ()) -> Path:
     """Build it; returns its config.yaml.
 
     Beside its labelled videos it has what must not keep anybody from training: a folder that
     nobody has labelled, rows without a point, and a label whose image is gone.
     """
-    config = build_model(project, "cspnext_s")
+    config = build_model(project, net_type, multi=bool(animals))
     for folder, n_frames in VIDEOS.items():
-        save(project, labels(folder, n_frames))
-    gone = pd.concat([labels("five", 2), labels("five", 3).iloc[2:] * np.nan])
+        save(project, labels(folder, n_frames, animals=animals))
+    without = labels("five", 3, animals=animals).iloc[2:] * np.nan
+    gone = pd.concat([labels("five", 2, animals=animals), without])
     save(project, gone)
     (project / "labeled-data/five/img000.png").unlink()
     (project / "labeled-data/unlabelled").mkdir()
