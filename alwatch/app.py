@@ -100,6 +100,7 @@ PARTS: dict[str, dict[str, str]] = {
         "webhook": "alwatch.actions.webhook:Webhook",
         "mail": "alwatch.actions.mail:Mail",
         "slurm": "alwatch.actions.slurm:SubmitJob",
+        "deeplabcut": "alwatch.actions.deeplabcut:DeepLabCutTraining",
     },
 }
 """Kind -> name -> where it is. A plug-in adds to a kind by an entry point `alwatch.<kind>`."""

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -32,6 +33,28 @@ _BUFFER_BYTES = 64 * 2**20  # answered ahead of the consumer
 _PIPE_BYTES = 2**20
 _END_S = 5.0  # a killed child that is not gone by then is stuck in the kernel
 _BEAT_S = 0.2
+
+# The child's Python may be another one, without alwatch: only this package is shown to it, not
+# all that is installed beside it.
+_START = """\
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]  # not what lies in the working directory
+import importlib.util, runpy
+package, module = sys.argv[1:3]
+spec = importlib.util.spec_from_file_location(
+    "alwatch", package + "/__init__.py", submodule_search_locations=[package])
+sys.modules["alwatch"] = found = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(found)
+runpy.run_module(module, run_name="__main__")
+"""
+
+
+def command_in(python: Path, module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of alwatch under any Python, as a program.
+
+    The module finds `arguments` in `sys.argv[3:]`.
+    """
+    return [str(python), "-c", _START, str(Path(__file__).resolve().parent), module, *arguments]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from alwatch.pose_models.files import HashedFiles
 from alwatch.records import LocatedSnapshot, Snapshot
 
 _SNAPSHOT = re.compile(r"snapshot(-detector)?(?P<best>-best)?-(?P<epochs>\d+)\.pt")
+RECORD = "alwatch.json"
+"""What alwatch keeps of its own training of a model, in the model's folder."""
 # What the scores depend on; the rest names paths and how the training went.
 _WHAT_COUNTS = ("method", "model", "detector", "net_type", "with_center_keypoints")
 
@@ -38,6 +40,8 @@ class DeepLabCutSource:
     project : Path
         The project's config.yaml.
     shuffle : int
+        What alwatch has trained from it lies in shuffles of its own, and is taken for its later
+        versions, unless `snapshot` names a file.
     snapshot : str
         "best" (the best of the training where DeepLabCut has kept one, else the latest, as
         DeepLabCut itself chooses), "latest" (most epochs), or the name of a file.
@@ -86,12 +90,15 @@ class DeepLabCutSource:
         return self._files.verify(located, "deeplabcut", also=recipe)
 
     def _find(self) -> LocatedSnapshot:
-        train = self._training_folder()
+        base = self._training_folder()
+        of_base = _snapshots(base, detector=False)
+        others = [self._choose(of_base, name, base) for name in self._ensemble]
+        chosen, version = self._choose(of_base, self._snapshot, base), 0
+        if self._snapshot in ("best", "latest"):
+            chosen, version = self._latest_version(chosen)
+        train = chosen.path.parent
         config_path = train / "pytorch_config.yaml"
         config = _read_yaml(config_path)
-        poses = _snapshots(train, detector=False)
-        chosen = self._choose(poses, self._snapshot, train)
-        others = [self._choose(poses, name, train) for name in self._ensemble]
         detector = None
         if str(config.get("method")).lower() == "td" and config.get("detector"):
             detector = self._choose(_snapshots(train, detector=True), "best", train, " detector")
@@ -107,7 +114,8 @@ class DeepLabCutSource:
         files = [file.path for file in weights]
         snapshot = Snapshot(
             kind="deeplabcut",
-            name="+".join(file.path.stem for file in (chosen, *others)),
+            name=(f"shuffle{version}/" if version else "")
+            + "+".join(file.path.stem for file in (chosen, *others)),
             sha256=self._files.sha256(files, also=_recipe(config, config_path)),
             bodyparts=tuple(str(name) for name in bodyparts),
             n_individuals=len(individuals),
@@ -163,6 +171,25 @@ class DeepLabCutSource:
             f"Shuffle {self._shuffle} of {project} was to be used, but {found}; {remedy}."
         )
 
+    def _latest_version(self, own: _SnapshotFile) -> tuple[_SnapshotFile, int]:
+        """The latest of the shuffle's own snapshot and those that alwatch trained from it.
+
+        With the shuffle that it lies in, or 0. What the lab trained in the shuffle itself after
+        alwatch's last training is later than that.
+        """
+        models = own.path.parents[2]
+        versions: dict[int, dict[str, Any]] = {}
+        for record in models.glob(f"*shuffle*/{RECORD}"):
+            number = re.search(r"shuffle(\d{1,9})$", record.parent.name)
+            kept = _read_record(record)
+            if number and kept.get("base_shuffle") == self._shuffle:
+                versions[int(number[1])] = kept
+        last = max(versions, default=0)
+        if not last or own.path.name not in versions[last].get("known", ()):
+            return own, 0
+        (train,) = models.glob(f"*shuffle{last}/train")
+        return self._choose(_snapshots(train, detector=False), self._snapshot, train), last
+
     def _choose(
         self, files: list[_SnapshotFile], name: str, train: Path, kind: str = ""
     ) -> _SnapshotFile:
@@ -180,6 +207,14 @@ class DeepLabCutSource:
             f"The{kind} snapshot {name!r} was asked for, but {train} has: {known}; train the "
             "model, or set pose_model.snapshot to best, latest or one of these."
         )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def _snapshots(train: Path, *, detector: bool) -> list[_SnapshotFile]:

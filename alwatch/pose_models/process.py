@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from alwatch.child import Answer, Child, ChildEndedError, SilenceError
+from alwatch.child import Answer, Child, ChildEndedError, SilenceError, command_in
 from alwatch.errors import PoseModelError, SettingsError, UnscorableError
 from alwatch.records import LocatedSnapshot, Snapshot
 
@@ -23,23 +23,7 @@ if TYPE_CHECKING:
 
     from alwatch.records import FloatArray, ImageArray, IntArray
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-
 _SLICE_S = 1.0
-
-# The worker's Python may be another one, without alwatch: only this package is shown to it, not
-# all that is installed beside it.
-_START = """\
-import sys
-sys.path[:] = [entry for entry in sys.path if entry]  # not what lies in the working directory
-import importlib.util, runpy
-package = sys.argv[1]
-spec = importlib.util.spec_from_file_location(
-    "alwatch", package + "/__init__.py", submodule_search_locations=[package])
-sys.modules["alwatch"] = module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-runpy.run_module("alwatch.pose_models.worker", run_name="__main__")
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +154,7 @@ class PoseProcess:
             "wants": sorted(self._rules.wants),
             "frames_fd": self._frames_fd,
         }
-        command = [str(python), "-c", _START, str(_PACKAGE)]
+        command = command_in(python, "alwatch.pose_models.worker")
         env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         try:
             self._child = Child(command, settings, env=env, pass_fds=[self._frames_fd])
