@@ -36,6 +36,7 @@ from alwatch.store import Store
 if TYPE_CHECKING:
     from alwatch.actions.supervisor import ActionProcess
     from alwatch.config.sections import Export
+    from alwatch.config.triggers import Action
     from alwatch.delivery import Deliverer
     from alwatch.index import FrameIndex, IndexState, Neighbour
     from alwatch.ingest import Ingest
@@ -677,10 +678,7 @@ class App:
             needs=Needs(rounds.coverage_min, rounds.error_ratio, rounds.every_days),
             rules=tuple(Rule(**rule.model_dump(exclude=own)) for rule in settings.triggers),
             actions={
-                rule.name: tuple(
-                    (action.do, action.model_dump(mode="json", exclude={"do"}))
-                    for action in rule.actions
-                )
+                rule.name: tuple((each.do, self._action_settings(each)) for each in rule.actions)
                 for rule in settings.triggers
             },
             leaves_out=frozenset(
@@ -693,6 +691,15 @@ class App:
             season_budget=rounds.season_budget,
             check_s=rounds.check_s,
         )
+
+    def _action_settings(self, action: Action) -> dict[str, Any]:
+        """What an action is made of, as JSON; a training is of the project of `pose_model`."""
+        given = action.model_dump(mode="json", exclude={"do"})
+        if action.do == "deeplabcut":
+            model = self.settings.pose_model.model_dump(mode="json")
+            given |= {name: model[name] for name in ("project", "python", "shuffle")}
+            given["device"] = given["device"] or model["device"]
+        return given
 
     def season_loop(self) -> SeasonLoop:
         """The clock that looks after the seasons."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from alwatch.errors import AlwatchError, NothingToDoError, StoreError
 from alwatch.gate import audited_labels
-from alwatch.records import Queue
+from alwatch.records import Queue, Snapshot
 from alwatch.seasons import SeasonFigures
 from alwatch.seasons.rules import Assessed, Due, Fired, Rule, due_rules, replay
 from alwatch.seasons.states import (
@@ -326,7 +326,7 @@ def evidence_of(store: Store, due: Due, *, leaves_out: bool) -> dict[str, Any]:
         },
         "figures": {season: latest[season].figures for season in due.seasons},
         "labelled": {season: latest[season].figures["labelled"] for season in due.seasons},
-        "snapshot": asdict(current) if current else None,
+        "snapshot": _snapshot(store, current) if current else None,
         "queues": [
             {
                 "queue": queue.id,
@@ -342,6 +342,13 @@ def evidence_of(store: Store, due: Due, *, leaves_out: bool) -> dict[str, Any]:
         ],
         "left_out": sorted(audited_labels(store)) if leaves_out else [],
     }
+
+
+def _snapshot(store: Store, snapshot: Snapshot) -> dict[str, Any]:
+    """A snapshot with the file that a training may go on from, where one is known."""
+    located = store.snapshots.located(snapshot)
+    files = located.model.get("snapshots") if located else None
+    return asdict(snapshot) | {"file": files[0] if files else None}
 
 
 def _live_queues(store: Store) -> list[QueueSummary]:

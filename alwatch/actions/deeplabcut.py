@@ -91,7 +91,8 @@ class DeepLabCutTraining:
         key : str
         evidence : dict
             Of it: `snapshot`, whose `file` is the one to go on from (by default the project's
-            own); `held_out`, a list of [folder of labeled-data, frame index].
+            own); `held_out`, frames by tool, project, folder of labeled-data and index, of which
+            those of this project count.
         workdir : Path
             `result.json` is what came of it, `progress.json` how far it is, `training.log` all
             that DeepLabCut said.
@@ -128,11 +129,15 @@ class DeepLabCutTraining:
     def _job(self, key: str, evidence: dict[str, Any]) -> dict[str, Any]:
         try:
             given = (evidence.get("snapshot") or {}).get("file")
-            held_out = [[str(f), int(i)] for f, i in evidence.get("held_out") or ()]
-        except (AttributeError, TypeError, ValueError):
+            held_out = [
+                [str(each["folder"]), int(each["frame"])]
+                for each in evidence.get("held_out") or ()
+                if each["tool"] == "deeplabcut" and self._is_project(each["project"])
+            ]
+        except (AttributeError, TypeError, ValueError, LookupError):
             raise self._error(
-                "the evidence's snapshot must have a file, and its held_out be a list of [folder, "
-                "frame index]",
+                "the evidence's snapshot must have a file, and its held_out be a list of frames "
+                "with tool, project, folder and frame",
                 again=False,
             ) from None
         return {
@@ -145,6 +150,9 @@ class DeepLabCutTraining:
             "device": self._device,
             "nice": self._nice,
         }
+
+    def _is_project(self, path: str) -> bool:
+        return os.path.realpath(path) == os.path.realpath(self._project)
 
     def _snapshot(self, given: str | None) -> Path:
         """The snapshot to go on from."""

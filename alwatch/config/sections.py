@@ -567,6 +567,18 @@ class Settings(Section):
             return {**data, "state_dir": f"{state_home.replace('$', '$$')}/alwatch"}
         return data
 
+    @field_validator("triggers")
+    @classmethod
+    def _can_train(cls, triggers: tuple[Trigger, ...], info: ValidationInfo) -> tuple[Trigger, ...]:
+        trains = any(each.do == "deeplabcut" for rule in triggers for each in rule.actions)
+        model = info.data.get("pose_model")
+        if trains and model is not None and model.kind != "deeplabcut":
+            raise fault("not train with DeepLabCut (do: deeplabcut) unless pose_model.kind is so")
+        names = [rule.name for rule in triggers]
+        if len(set(names)) < len(names):
+            raise fault("give each rule a name of its own")
+        return triggers
+
     @field_validator("state_dir")
     @classmethod
     def _note_state_dir(cls, state_dir: Path, info: ValidationInfo) -> Path:

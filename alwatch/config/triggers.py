@@ -75,12 +75,13 @@ class Action(Section):
     ] = Field(
         description="file, command, webhook, mail, slurm, or deeplabcut, which trains the project "
         "of pose_model.",
-        examples=["deeplabcut"],
+        examples=["file"],
     )
     folder: Folder | None = Field(
         default=None,
         description="file: the folder that receives one JSON file.",
         examples=["/data/retraining"],
+        json_schema_extra={"set_in_sample": True},
     )
     command: Names | None = Field(
         default=None,

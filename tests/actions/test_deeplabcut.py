@@ -82,7 +82,14 @@ def test_the_program_is_told_what_to_train(
     deliver: Callable[..., str], project: Path, tmp_path: Path
 ) -> None:
     snapshot = next(project.parent.rglob("*.pt"))
-    evidence = {"snapshot": {"file": str(snapshot)}, "held_out": [["m1", 7], ["m2", 12]]}
+    here = {"tool": "deeplabcut", "project": str(project)}
+    held_out = [
+        here | {"folder": "m1", "frame": 7},
+        here | {"folder": "m2", "frame": 12},
+        here | {"folder": "m3", "frame": 1, "project": "/another/config.yaml"},
+        here | {"folder": "m4", "frame": 1, "tool": "sleap"},
+    ]
+    evidence = {"snapshot": {"file": str(snapshot)}, "held_out": held_out}
     deliver(DONE, evidence, epochs=3, device="cuda:1", nice=4, shuffle=1)
     assert json.loads((tmp_path / "work/job.json").read_text()) == {
         "key": KEY, "project": str(project), "snapshot": str(snapshot), "shuffle": 1,
@@ -216,13 +223,13 @@ def test_a_snapshot_that_is_gone_is_asked_for_again(
 
 
 @pytest.mark.parametrize(
-    "evidence", [{"snapshot": "x"}, {"held_out": [["a"]]}, {"held_out": [["a", None]]}]
+    "evidence", [{"snapshot": "x"}, {"held_out": [["a", 1]]}, {"held_out": [{"folder": "a"}]}]
 )
 def test_evidence_of_another_shape_is_refused(
     deliver: Callable[..., str], evidence: dict[str, Any]
 ) -> None:
     error = fails(deliver, DONE, evidence)
-    assert "list of [folder, frame index]" in str(error)
+    assert "tool, project, folder and frame" in str(error)
     assert not error.again
 
 

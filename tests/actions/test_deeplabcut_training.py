@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,12 @@ EPOCHS = 8
 HELD_OUT = [["one", 10], ["two", 0]]
 
 
+def in_words(config: Path, frames: Sequence[list[Any]] = HELD_OUT) -> list[dict[str, Any]]:
+    """The frames held out, as evidence names them."""
+    here = {"tool": "deeplabcut", "project": str(config)}
+    return [here | {"folder": folder, "frame": frame} for folder, frame in frames]
+
+
 def source(config: Path, snapshot: str = "best") -> DeepLabCutSource:
     return DeepLabCutSource(config, shuffle=1, snapshot=snapshot)
 
@@ -50,7 +56,7 @@ def sums(folder: Path) -> dict[str, str]:
 def start(config: Path, workdir: Path) -> subprocess.Popen[bytes]:
     """The action in a process of its own."""
     snapshot = source(config).find().model["snapshots"][0]
-    evidence = {"snapshot": {"file": snapshot}, "held_out": HELD_OUT}
+    evidence = {"snapshot": {"file": snapshot}, "held_out": in_words(config)}
     call = (
         "import sys, json; from pathlib import Path; from alwatch.actions.deeplabcut import *\n"
         f"print(DeepLabCutTraining(project={str(config)!r}, epochs={EPOCHS}, device='cpu')"
@@ -242,7 +248,7 @@ def test_bottom_up_models_of_several_animals_are_trained(
     config = tiny_project.build(tmp_path / "lab", net_type, animals=("one", "two"))
     (tmp_path / "work").mkdir()
     action = DeepLabCutTraining(project=config, device="cpu", epochs=2)
-    action.deliver(KEY, {"held_out": HELD_OUT}, tmp_path / "work")
+    action.deliver(KEY, {"held_out": in_words(config)}, tmp_path / "work")
     located = source(config).find()
     assert located.snapshot.name == "shuffle2/snapshot-002"
     model = DeepLabCutModel(located.model["config"], located.model["snapshots"][0], device="cpu")
@@ -257,7 +263,8 @@ def test_a_real_project_is_trained_and_no_worse(data_dir: Path, tmp_path: Path) 
     before = sums(config.parent)
     start = next(config.parent.rglob("snapshot-045.pt"))
     (tmp_path / "work").mkdir()
-    evidence = {"snapshot": {"file": str(start)}, "held_out": [["m4s1", 7], ["m4s1", 60]]}
+    held_out = in_words(config, [["m4s1", 7], ["m4s1", 60]])
+    evidence = {"snapshot": {"file": str(start)}, "held_out": held_out}
     action = DeepLabCutTraining(project=config, device="cpu", epochs=3)
     action.deliver(KEY, evidence, tmp_path / "work")
     result = json.loads((tmp_path / "work/result.json").read_text())
