@@ -55,6 +55,15 @@ def audited_labels(store: Store) -> Labelled:
     return {at: points for at, points in labels.items() if at in audit}
 
 
+def honest_errors(store: Store, snapshot: Snapshot) -> list[float]:
+    """Mean errors in px of a snapshot on the audited frames of which it knows no label."""
+    audit = store.queues.audit_frames()
+    labels = store.labels.points(after=snapshot, held_out=True)
+    honest = {at: points for at, points in labels.items() if at in audit}
+    errors_px = errors_by_bodypart(store, snapshot, honest).values()
+    return [sum(error.values()) / len(error) for error in errors_px if error]
+
+
 def unjudged(n_frames: int, rules: GateRules) -> Ruling:
     """The ruling where there are not frames enough for another."""
     reason = f"no audited frames to judge it by ({n_frames} of {rules.min_frames})"

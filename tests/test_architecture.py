@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "video", "embedders", "pose_models", "labelling", "watch",
     },
     "service": {"app", "errors", "records", "ingest", "watch"},
-    "status": {"app", "store"},
+    "status": {"app", "records", "store", "gate"},
+    "snapshots": {"app", "errors", "promotion", "records", "store"},
     "check": {"app", "config", "errors", "watch", "strategies"},
     "pages": {"app", "records", "scores", "web"},
     "sheet": {"app", "errors", "records", "scored", "scores", "pose_models", "web"},
@@ -56,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "app", "service", "status", "check", "sheet", "pages", "progress", "demo", "config",
-        "errors", "records", "scored", "simulate", "web",
+        "errors", "records", "scored", "simulate", "snapshots", "web",
     },
 }  # fmt: skip
 
