@@ -9,10 +9,7 @@ import pytest
 
 from alwatch.records import FrameScores, LabelledFrame, LabelledPoint, Snapshot
 from alwatch.store import Store
-from tests.store.helpers import NOW, add_video, ingested, make_current, seen
-
-OLD = Snapshot("deeplabcut", "snapshot-050", "a" * 64, ("nose", "tail"))
-NEW = Snapshot("deeplabcut", "snapshot-100", "b" * 64, ("nose", "tail"))
+from tests.store.helpers import NEW, NOW, OLD, add_video, ingested, make_current, seen
 
 
 @pytest.fixture
