@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ class ExportedSource:
     Parameters
     ----------
     sidecar : Path
-        Its YAML file.
+        Its YAML file, or a link to it: then a version stays where it is when the next one comes.
     """
 
     def __init__(self, sidecar: Path) -> None:
@@ -113,16 +114,17 @@ class ExportedSource:
         PoseModelError
             One of them is not readable at this moment.
         """
-        sidecar = read_sidecar(self._path)
+        path = Path(os.path.realpath(self._path))
+        sidecar = read_sidecar(path)
         apart = _weights_apart(sidecar.file) if sidecar.format == "onnx" else []
-        files = [self._path, sidecar.file, *apart]
+        files = [path, sidecar.file, *apart]
         snapshot = Snapshot(
             kind="exported",
-            name=self._path.stem,
+            name=path.stem,
             sha256=self._files.sha256(files),
             bodyparts=sidecar.bodyparts,
         )
-        model = {"sidecar": str(self._path)}
+        model = {"sidecar": str(path)}
         return LocatedSnapshot(snapshot, model, self._files.signatures(files))
 
     def verify(self, located: LocatedSnapshot) -> LocatedSnapshot:
