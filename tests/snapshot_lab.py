@@ -40,7 +40,8 @@ class Lab:
     """Two seasons of two videos, 10 frames each; a source, and models that it loads.
 
     `errors_px` says how far each snapshot's points lie beside the truth, by name, and by season
-    where they differ; `silent` are those that find nothing but the nose. `loaded` is the log.
+    where they differ; `silent` are those that find nothing but the nose. `loaded` and `scored` are
+    the log.
     """
 
     def __init__(self, store: Store) -> None:
@@ -53,6 +54,7 @@ class Lab:
         self.broken: set[str] = set()
         self.errors_px: dict[str, float | dict[str, float]] = {}
         self.silent: set[str] = set()
+        self.undecodable: set[int] = set()
         self.loaded: list[str] = []
         self.scored: list[tuple[str, int, int]] = []
         self.labels: list[tuple[int, LabelledFrame]] = []
@@ -173,11 +175,12 @@ class _Scorer:
         claim = lab.store.scores.claim(snapshot, lab.now, only=only)
         if claim is None:
             return None
-        n = len(claim.frame_indices)
+        frames = claim.frame_indices[~np.isin(claim.frame_indices, sorted(lab.undecodable))]
+        n = len(frames)
         lab.scored.append((snapshot.name, claim.video_id, n))
         plain = {name: np.zeros((n, 2), np.float32) for name in ("mpe", "absent")}
         signals = {**plain, "confidence": plain["mpe"] + 0.5, "uncertainty": np.zeros(n, "f4"),
                    "pose": lab.pose(snapshot, claim.video_id, n)}  # fmt: skip
-        scores = FrameScores(claim.frame_indices, signals)
+        scores = FrameScores(frames, signals)
         lab.store.scores.finish(claim, snapshot, scores, elapsed_s=1.0, now=lab.now)
         return Outcome(claim.file.path, "done", n_frames=n)

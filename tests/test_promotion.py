@@ -322,6 +322,49 @@ def test_audited_frames_that_the_current_one_has_not_scored_yet_are_scored_first
     assert lab.verdicts[-1] == ("snapshot-100", "aside", "gate")
 
 
+def test_audited_frames_that_cannot_be_decoded_are_tried_once(
+    lab: Lab, model: CurrentPoseModel
+) -> None:
+    lab.audit(["2026/a"])
+    lab.undecodable = {10}
+    lab.train(100, 9.0)
+    settled(lab, model)
+    lab.scored.clear()
+    lab.score_all(model)
+    assert [(name, n) for name, _, n in lab.scored] == [("snapshot-100", 2)] * 3
+    assert lab.verdicts[-1] == ("snapshot-100", "aside", "gate")
+
+
+def test_a_current_one_that_is_lost_is_judged_against_by_what_it_has_scored(lab: Lab) -> None:
+    lab.train(50, 4.0)
+    model = lab.model()
+    model.look()
+    lab.audit(BOTH)
+    lab.gone.add("snapshot-050")
+    lab.train(100, 9.0)
+    settled(lab, model)
+    lab.score_all(model)
+    assert lab.loaded == ["snapshot-100"]
+    assert lab.reason == "no audited frames to judge it by (0 of 5)"
+    assert lab.current == "snapshot-100"
+
+
+def test_a_current_one_that_cannot_be_loaded_for_now_is_waited_for(lab: Lab) -> None:
+    lab.train(50, 4.0)
+    model = lab.model()
+    model.look()
+    lab.audit(BOTH)
+    lab.broken.add("snapshot-050")
+    lab.train(100, 9.0)
+    settled(lab, model)
+    lab.score_all(model)
+    assert lab.candidate == "snapshot-100"
+    lab.broken.clear()
+    lab.later(2)
+    lab.score_all(model)
+    assert lab.verdicts[-1] == ("snapshot-100", "aside", "gate")
+
+
 def test_a_former_snapshot_that_is_judged_again_keeps_its_scores(
     lab: Lab, model: CurrentPoseModel
 ) -> None:
