@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alwatch.errors import PoseModelError
 from alwatch.records import Snapshot
 from alwatch.service import Backfill, score_now
 from tests.pose_models.exported_files import export_colour_spots
@@ -142,3 +143,39 @@ def test_status_tells_the_candidate_and_the_last_judgement(
     assert cli("snapshots") == 0
     assert f"spots ({old.sha256[:8]})" in cli.out
     assert "aside (gate): far worse" in cli.out
+
+
+def test_the_current_snapshot_is_found_where_it_lay_and_not_the_newest(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    sidecar, app = tmp_path / "model/spots.yaml", versions.app
+    first = sidecar.rename(tmp_path / "model/first.yaml")
+    sidecar.symlink_to(first)
+    assert app.current_snapshot().snapshot.name == "first"  # none scores yet
+    score_now(app, Recorder())
+    second = tmp_path / "model/second.yaml"
+    second.write_text(first.read_text() + "# second\n")
+    sidecar.unlink()
+    sidecar.symlink_to(second)
+    assert app.find_snapshot().snapshot.name == "second"
+    assert app.current_snapshot().snapshot.name == "first"
+    first.write_text("overwritten")
+    with pytest.raises(PoseModelError, match=r"is first, but its files were overwritten .*; let"):
+        app.current_snapshot()
+
+
+def test_what_is_labelled_when_a_snapshot_is_first_scored_by_hand_is_known_to_it(
+    tmp_path: Path,
+) -> None:
+    """Somebody has labelled a queue and trained before alwatch looked at either."""
+    versions = Versions(tmp_path)
+    app = versions.app
+    make_video(tmp_path / "archive/2024/a.mp4")
+    Backfill(app, Recorder()).run([])
+    queue = app.make_queue("2024", budget=4)
+    folder = app.export(queue, "folder", tmp_path / "labels").project / "queue-0001"
+    images = sorted(path.name for path in folder.glob("*.png"))
+    rows = [f"{image},red,{10 + n},20" for n, image in enumerate(images)]
+    (folder / "labels.csv").write_text("\n".join(["image,bodypart,x,y", *rows]))
+    snapshot = versions.put("trained on them")
+    assert len(app.store.labels.points()) == 4
+    assert app.store.labels.points(after=snapshot) == {}
