@@ -55,6 +55,15 @@ def audited_labels(store: Store) -> Labelled:
     return {at: points for at, points in labels.items() if at in audit}
 
 
+def honest_errors(store: Store, snapshot: Snapshot) -> list[float]:
+    """Mean errors in px of a snapshot on the audited frames of which it knows no label."""
+    audit = store.queues.audit_frames()
+    labels = store.labels.points(after=snapshot, held_out=True)
+    honest = {at: points for at, points in labels.items() if at in audit}
+    errors_px = errors_by_bodypart(store, snapshot, honest).values()
+    return [sum(error.values()) / len(error) for error in errors_px if error]
+
+
 def unjudged(n_frames: int, rules: GateRules) -> Ruling:
     """The ruling where there are not frames enough for another."""
     reason = f"no audited frames to judge it by ({n_frames} of {rules.min_frames})"
@@ -106,17 +115,15 @@ def _ruling(
     comparisons: Sequence[Comparison], current: Snapshot, rules: GateRules, *, is_honest: bool
 ) -> Ruling:
     worse = [comparison for comparison in comparisons if comparison.is_worse]
+    told = worse or list(comparisons)
+    told = told[:1] if told[0].season is None else told  # over all: no need to say where
+    verb = "worse" if worse else "not worse"
+    reason = f"{verb} than {current.name} {'; '.join(_in_words(each) for each in told)}"
     if worse:
-        told = [
-            f"{_in_words(each, current)} (above {rules.worse_ratio:g} times that in "
-            f"{100 * each.share_worse:.0f} of 100 draws)"
-            for each in worse
-        ]
-        reason = f"worse than {'; '.join(told)}"
-        reason += "" if is_honest else "; even though it may have been trained on them"
-    else:
-        reason = f"not worse than {_in_words(comparisons[0], current)}"
-        reason += "" if is_honest else "; it may have been trained on them, so this says little"
+        shares = " and ".join(f"{100 * each.share_worse:.0f}" for each in told)
+        reason += f"; more than {rules.worse_ratio:g} times as much in {shares} of 100 draws"
+    if not is_honest:
+        reason += f"; it may have been trained on them{'' if worse else ', so this says little'}"
     figures = {
         "frames": comparisons[0].frames,
         "honest": is_honest,
@@ -126,10 +133,10 @@ def _ruling(
     return Ruling("aside" if worse else "promoted", reason, figures)
 
 
-def _in_words(comparison: Comparison, current: Snapshot) -> str:
-    season = "" if comparison.season is None else f" in season {comparison.season}"
+def _in_words(comparison: Comparison) -> str:
+    where = "over all" if comparison.season is None else f"in season {comparison.season}"
     videos = "1 video" if comparison.videos == 1 else f"{comparison.videos} videos"
     return (
-        f"{current.name}{season}: {comparison.new_px:.3g} px against {comparison.old_px:.3g} px on "
+        f"{where}: {comparison.new_px:.3g} px against {comparison.old_px:.3g} px on "
         f"{comparison.frames} audited frames of {videos}"
     )

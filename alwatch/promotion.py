@@ -276,7 +276,7 @@ class CurrentPoseModel:
             return None
         if self._timer() < self._judging.due_s:
             return None
-        able = (candidate,) if self._fault is not None else (current, candidate)
+        able = (candidate,) if self._is_lost(current) else (current, candidate)
         try:
             for snapshot in able:
                 outcome = self._score_audited(snapshot, on_start, on_frames)
@@ -287,6 +287,13 @@ class CurrentPoseModel:
             return None
         self._judge(candidate, current, self._gate)
         return None
+
+    def _is_lost(self, snapshot: Snapshot) -> bool:
+        """Whether what a snapshot has not scored yet it never will."""
+        try:
+            return not self._worker.is_of(snapshot) and not self._locate(snapshot)
+        except (SettingsError, PoseModelError):
+            return True
 
     def _score_audited(
         self,

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alwatch.app import App
+    from alwatch.records import Snapshot
+    from alwatch.store import Store
     from alwatch.store.pools import SeasonCounts
     from alwatch.store.queues import QueueSummary
-    from alwatch.store.snapshots import CurrentModel
+    from alwatch.store.snapshots import CurrentModel, Judgement
 
 
 def archive_status(app: App) -> dict[str, Any]:
@@ -62,7 +64,15 @@ def _pose_model(app: App, current: CurrentModel) -> dict[str, Any] | None:
         "snapshot": snapshot.name if snapshot else None,
         "sha256": snapshot.sha256 if snapshot else None,
         "problem": current.problem,
+        "candidate": None,
+        "last_judgement": None,
     }
+    candidate = app.store.snapshots.candidate()
+    judgement = app.store.snapshots.last_judgement()
+    if candidate is not None:
+        row["candidate"] = snapshot_row(candidate)
+    if judgement is not None:
+        row["last_judgement"] = snapshot_row(judgement.snapshot) | judgement_row(judgement)
     if snapshot is not None:
         progress = app.store.scores.progress(snapshot)
         failures = app.store.scores.failures(snapshot)
@@ -74,6 +84,47 @@ def _pose_model(app: App, current: CurrentModel) -> dict[str, Any] | None:
             ]
         }
     return row
+
+
+def snapshot_row(snapshot: Snapshot) -> dict[str, Any]:
+    """A snapshot as a person knows it."""
+    return {"snapshot": snapshot.name, "sha256": snapshot.sha256}
+
+
+def judgement_row(judgement: Judgement) -> dict[str, Any]:
+    """What was decided about a snapshot, and why."""
+    return {
+        "verdict": judgement.verdict,
+        "judge": judgement.judge,
+        "reason": judgement.reason,
+        "against": snapshot_row(judgement.against) if judgement.against else None,
+        "figures": judgement.figures,
+        "judged_at": judgement.at.isoformat(timespec="seconds"),
+    }
+
+
+def snapshot_rows(store: Store) -> list[dict[str, Any]]:
+    """Every snapshot as a row of `snapshots`, the oldest first.
+
+    `error_px` is the mean over its honest audited frames, each counting alike.
+    """
+    from alwatch.gate import honest_errors
+
+    rows = []
+    with store.pools.one_view():
+        for known in store.snapshots.known():
+            errors_px = honest_errors(store, known.snapshot)
+            rows.append(
+                {
+                    **snapshot_row(known.snapshot),
+                    "state": known.state,
+                    "first_seen_at": known.first_seen_at.isoformat(timespec="seconds"),
+                    "error_px": sum(errors_px) / len(errors_px) if errors_px else None,
+                    "audited_frames": len(errors_px),
+                    "judgement": judgement_row(known.judgement) if known.judgement else None,
+                }
+            )
+    return rows
 
 
 def season_row(counts: SeasonCounts, **more: Any) -> dict[str, Any]:

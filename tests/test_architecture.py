@@ -45,7 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "watch",
     },
     "service": {"app", "errors", "records", "ingest", "watch"},
-    "status": {"app", "store", "actions"},
+    "status": {"app", "records", "store", "gate", "actions"},
+    "snapshots": {"app", "errors", "promotion", "records", "store"},
     "check": {"app", "config", "errors", "watch", "strategies", "actions"},
     "pages": {"app", "records", "scores", "web"},
     "sheet": {"app", "errors", "records", "scored", "scores", "pose_models", "web"},
@@ -60,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "app", "service", "status", "check", "sheet", "pages", "progress", "demo", "config",
-        "errors", "records", "scored", "simulate", "web", "store",
+        "errors", "records", "scored", "simulate", "snapshots", "web", "store",
     },
 }  # fmt: skip
 

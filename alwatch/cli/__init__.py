@@ -17,6 +17,7 @@ from alwatch.cli import (  # noqa: F401 (commands)
     reports,
     rounds,
     setting_up,
+    snapshots,
     triggers,
     working,
 )

@@ -116,6 +116,11 @@ def _print_pose_model(model: dict[str, Any]) -> None:
     click.echo(shown(line))
     if model["problem"]:
         click.echo(f"    {shown(model['problem'])}")
+    if model["candidate"]:
+        click.echo(shown(f"    {model['candidate']['snapshot']} is being judged"))
+    judgement = model["last_judgement"]
+    if judgement and judgement["verdict"] == "aside":
+        click.echo(shown(f"    {judgement['snapshot']} was set aside: {judgement['reason']}"))
     for video in model["failed"]:
         click.echo(f"not scored  {shown(video['video'])}\n    {shown(video['reason'])}")
 

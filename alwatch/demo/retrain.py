@@ -7,6 +7,7 @@ newest model of FOLDER with all labels but those held out, and adds the result a
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from alwatch.records import ImageArray
+
+CURRENT = "current.yaml"
+"""A link to the newest model: those before stay as they are."""
 
 INPUT_SIZE_PX = (96, 128)
 STEPS = 120
@@ -54,6 +58,10 @@ def add_model(examples: Iterable[Example], models: Path, *, steps: int = STEPS) 
         input_size_px=INPUT_SIZE_PX,
     )
     torch.save(network.state_dict(), made.with_suffix(".weights"))
+    link = models / ".current.yaml"
+    link.unlink(missing_ok=True)
+    link.symlink_to(made.name)
+    os.replace(link, models / CURRENT)
     return made
 
 

@@ -44,7 +44,7 @@ sampling:
   rate_hz: 5
 pose_model:
   kind: exported
-  project: models     # the newest model in it
+  project: models/current.yaml   # a link to the newest model
   scan_s: 2
   settle_s: 1
 queue:

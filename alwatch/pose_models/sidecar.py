@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,12 +97,11 @@ class ExportedSource:
     Parameters
     ----------
     sidecar : Path
-        Its YAML file, or a folder of models, of which the newest counts: a training that adds one
-        leaves the one before as it is.
+        Its YAML file, or a link to it: then a version stays where it is when the next one comes.
     """
 
     def __init__(self, sidecar: Path) -> None:
-        self._place = sidecar
+        self._path = sidecar
         self._files = HashedFiles()
 
     def find(self) -> LocatedSnapshot:
@@ -114,7 +114,7 @@ class ExportedSource:
         PoseModelError
             One of them is not readable at this moment.
         """
-        path = _newest_in(self._place) if self._place.is_dir() else self._place
+        path = Path(os.path.realpath(self._path))
         sidecar = read_sidecar(path)
         apart = _weights_apart(sidecar.file) if sidecar.format == "onnx" else []
         files = [path, sidecar.file, *apart]
@@ -130,16 +130,6 @@ class ExportedSource:
     def verify(self, located: LocatedSnapshot) -> LocatedSnapshot:
         """Give a model that was found before; PoseModelError where its files are not the same."""
         return self._files.verify(located, "exported")
-
-
-def _newest_in(folder: Path) -> Path:
-    found = [path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")]
-    if not found:
-        raise SettingsError(
-            f"pose_model.project is {shown(folder)}, a folder in which no model's YAML file lies; "
-            "export one into it, or name another."
-        )
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def read_sidecar(path: Path) -> Sidecar:

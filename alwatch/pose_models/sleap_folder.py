@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ class SleapSource:
         folders = [path for path in folders if (path / _CONFIG).is_file()]
         if not folders:
             raise SettingsError(_nothing_found(folder, inside))
-        models = [_read(path) for path in folders]
+        # Where links lead: a model stays where it is when they are set to the next one.
+        models = [_read(Path(os.path.realpath(path))) for path in folders]
         return sorted(models, key=lambda model: model.head == "centered_instance")
 
     def _check_types(self, models: list[_TrainedModel]) -> None:

@@ -82,6 +82,24 @@ def test_other_preprocessing_is_another_snapshot(project: Path) -> None:
     assert source(project).find().snapshot.sha256 != before
 
 
+def test_an_older_snapshot_is_verified_where_it_lies(project: Path) -> None:
+    older = source(project, "snapshot-045", ensemble=("best",)).find()
+    assert source(project).find().snapshot != older.snapshot
+    assert source(project).verify(older) == older
+    in_training(project, lambda config: config.update(train_settings={"epochs": 7}))
+    assert source(project).verify(older) == older  # a training that begins writes it anew
+    in_training(project, lambda config: config["data"].update(colormode="BGR"))
+    with pytest.raises(PoseModelError, match=r"^its files were overwritten"):
+        source(project).verify(older)
+
+
+def test_a_snapshot_that_a_training_has_removed_is_not_verified(project: Path) -> None:
+    older = source(project, "snapshot-045").find()
+    (train_folder(project) / "snapshot-045.pt").unlink()
+    with pytest.raises(PoseModelError, match=r"snapshot-045\.pt is gone or cannot be read$"):
+        source(project).verify(older)
+
+
 def test_an_ensemble_names_all_its_snapshots(openfield: Path) -> None:
     located = source(openfield, ensemble=("snapshot-045",)).find()
     assert located.snapshot.name == "snapshot-best-100+snapshot-045"

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,37 @@ def test_the_source_gives_the_worker_the_path_and_sees_a_new_network(tmp_path: P
     assert first.snapshot == ExportedSource(path).find().snapshot == source.find().snapshot
     (tmp_path / "model.onnx").write_bytes(b"a longer, newer network")
     assert source.find().snapshot.sha256 != first.snapshot.sha256
+
+
+def test_a_model_is_verified_where_a_link_has_led_to_it(tmp_path: Path) -> None:
+    link, source = tmp_path / "current.yaml", ExportedSource(tmp_path / "current.yaml")
+    versions = []
+    for name in ("v1", "v2"):
+        (tmp_path / name).mkdir()
+        path = written(tmp_path / name)
+        path.write_text(path.read_text() + f"# {name}\n")
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        versions.append(source.find())
+    first, second = versions
+    assert first.snapshot != second.snapshot
+    assert source.verify(first) == ExportedSource(link).verify(first) == first
+    assert Path(first.model["sidecar"]) == written(tmp_path / "v1")
+    with pytest.raises(PoseModelError, match=r"^its files were overwritten"):
+        source.verify(first)
+    other = replace(first, snapshot=replace(first.snapshot, kind="deeplabcut"))
+    with pytest.raises(PoseModelError, match="is of deeplabcut, pose_model of exported"):
+        source.verify(other)
+
+
+def test_files_that_were_only_touched_are_verified_as_they_are_now(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    located = ExportedSource(path).find()
+    os.utime(path, (1, 1))
+    again = ExportedSource(path).verify(located)
+    assert again.snapshot == located.snapshot
+    assert again.files != located.files
+    assert all(signature.is_of(file) for file, signature in again.files)
 
 
 def test_reading_it_does_not_import_torch() -> None:

@@ -111,6 +111,30 @@ def test_a_moved_model_is_the_same_snapshot(single: Path, tmp_path: Path) -> Non
     assert SleapSource(moved).find().snapshot == before
 
 
+def test_a_model_is_verified_where_a_link_has_led_to_it(pair: Path, tmp_path: Path) -> None:
+    link, other = tmp_path / "current", tmp_path / "other"
+    shutil.copytree(pair, other)
+    (other / "a.instance" / "best.ckpt").write_bytes(b"new")
+    link.symlink_to(pair)
+    source = SleapSource(link, individuals=2)
+    located = source.find()
+    link.unlink()
+    link.symlink_to(other)
+    assert source.find().snapshot != located.snapshot
+    assert source.verify(located) == SleapSource(link, individuals=3).verify(located) == located
+
+
+def test_a_model_whose_files_are_others_or_gone_is_not_verified(single: Path) -> None:
+    source = SleapSource(single)
+    located = source.find()
+    (single / "best.ckpt").write_bytes(b"new")
+    with pytest.raises(PoseModelError, match=r"^its files were overwritten \(.*best\.ckpt\)$"):
+        source.verify(located)
+    (single / "best.ckpt").unlink()
+    with pytest.raises(PoseModelError, match=r"best\.ckpt is gone or cannot be read$"):
+        source.verify(located)
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not there; it must be the model folder"):
         SleapSource(tmp_path / "nowhere").find()

@@ -19,6 +19,8 @@ from alwatch.records import (
 from alwatch.store import Store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+OLD = Snapshot("deeplabcut", "snapshot-050", "a" * 64, ("nose", "tail"))
+NEW = Snapshot("deeplabcut", "snapshot-100", "b" * 64, ("nose", "tail"))
 EMBEDDER = EmbedderIdentity("test", "recipe-1", 4)
 
 

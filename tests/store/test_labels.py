@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from alwatch.records import LabelledFrame, LabelledPoint, LabelState
+from alwatch.records import (
+    LabelledFrame,
+    LabelledPoint,
+    LabelState,
+    LocatedSnapshot,
+    Queue,
+    Snapshot,
+)
 from alwatch.store import Store
 from alwatch.store.labels import Conflict
 from tests.store.helpers import NOW, add_video
@@ -93,3 +101,101 @@ def test_a_frame_that_was_passed_over_leaves_the_pool_and_is_not_labelled(store:
     (embedder,) = store.pools.embedders()
     frames = store.pools.season_frames(embedder)
     assert frames.labelled.tolist() == [False, True]
+
+
+# --- what a snapshot cannot know -----------------------------------------------------------------
+
+SNAPSHOT = Snapshot("deeplabcut", "snapshot-050", "a" * 64, ("nose",))
+BEFORE, AFTER, LATER = NOW, NOW + timedelta(hours=2), NOW + timedelta(hours=3)
+
+
+@pytest.fixture
+def taught(store: Store) -> int:
+    """A snapshot that was first seen between BEFORE and AFTER, and a video."""
+    video = add_video(store, "a.mp4", [0, 4, 8])
+    store.snapshots.register(LocatedSnapshot(SNAPSHOT, {}), NOW + timedelta(hours=1))
+    return video
+
+
+def queue(store: Store, video: int, frames: list[int]) -> Queue:
+    return store.queues.add(
+        season="s1", strategy="random", seed=0, budget=len(frames),
+        picks=[(video, frame, 0.0, "") for frame in frames], manifest={}, now=NOW,
+    )  # fmt: skip
+
+
+def unknown(store: Store, **more: bool) -> set[int]:
+    return {frame for _, frame in store.labels.points(after=SNAPSHOT, **more)}
+
+
+def test_labels_that_a_fresh_install_finds_may_be_as_old_as_any(store: Store, taught: int) -> None:
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(f, 10)) for f in (0, 4)], AFTER)
+    assert unknown(store) == set()
+
+
+def test_labels_that_join_those_of_a_known_video_are_new(store: Store, taught: int) -> None:
+    first, both = [(taught, label(0, 10))], [(taught, label(f, 10)) for f in (0, 4)]
+    store.labels.set("deeplabcut", PROJECT, first, BEFORE)
+    store.labels.set("deeplabcut", PROJECT, both, AFTER)
+    assert unknown(store) == {4}
+
+
+def test_labels_that_join_those_of_another_project_may_be_old(store: Store, taught: int) -> None:
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(0, 10))], BEFORE)
+    store.labels.set("deeplabcut", OTHER, [(taught, label(4, 10))], AFTER)
+    assert unknown(store) == set()
+
+
+def test_labels_of_queued_frames_are_new_even_as_the_first_of_a_video(
+    store: Store, taught: int
+) -> None:
+    queue(store, taught, [0, 4])
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(f, 10)) for f in (0, 8)], AFTER)
+    assert unknown(store) == {0}
+
+
+def test_labels_that_were_there_before_the_snapshot_are_known_queued_or_not(
+    store: Store, taught: int
+) -> None:
+    queue(store, taught, [0])
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(0, 10))], BEFORE)
+    assert unknown(store) == set()
+    store.snapshots.set_taught_until(SNAPSHOT, NOW - timedelta(hours=1))
+    assert unknown(store) == {0}
+
+
+def test_a_frame_that_is_known_from_one_project_stays_known(store: Store, taught: int) -> None:
+    queue(store, taught, [0])
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(0, 10))], BEFORE)
+    store.labels.set("folder", OTHER, [(taught, label(0, 10))], AFTER)
+    assert unknown(store) == set()
+
+
+def test_a_label_that_is_corrected_is_no_new_one(store: Store, taught: int) -> None:
+    queue(store, taught, [0])
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(0, 10))], BEFORE)
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(0, 20))], AFTER)
+    assert unknown(store) == set()
+
+
+def test_frames_of_a_withdrawn_queue_are_not_told_by_it(store: Store, taught: int) -> None:
+    store.queues.withdraw(queue(store, taught, [0]), NOW)
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(0, 10))], AFTER)
+    assert unknown(store) == set()
+
+
+def test_held_out_frames_count_where_they_are_asked_for(store: Store, taught: int) -> None:
+    queue(store, taught, [8])
+    labels = [(taught, label(f, 10)) for f in (0, 4)]
+    store.labels.set("deeplabcut", PROJECT, labels, BEFORE)
+    store.labels.set("deeplabcut", PROJECT, [*labels, (taught, label(8, 10))], AFTER)
+    store.snapshots.set_held_out(SNAPSHOT, {(taught, 4), (taught, 400)})
+    assert unknown(store) == {8}
+    assert unknown(store, held_out=True) == {4, 8}
+
+
+def test_of_a_snapshot_that_nobody_has_seen_nothing_is_told(store: Store, taught: int) -> None:
+    queue(store, taught, [0])
+    store.labels.set("deeplabcut", PROJECT, [(taught, label(0, 10))], LATER)
+    stranger = Snapshot("deeplabcut", "x", "f" * 64, ("nose",))
+    assert store.labels.points(after=stranger) == {}

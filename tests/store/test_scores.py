@@ -9,10 +9,7 @@ import pytest
 
 from alwatch.records import FrameScores, LabelledFrame, LabelledPoint, Snapshot
 from alwatch.store import Store
-from tests.store.helpers import NOW, add_video, ingested, make_current, seen
-
-OLD = Snapshot("deeplabcut", "snapshot-050", "a" * 64, ("nose", "tail"))
-NEW = Snapshot("deeplabcut", "snapshot-100", "b" * 64, ("nose", "tail"))
+from tests.store.helpers import NEW, NOW, OLD, add_video, ingested, make_current, seen
 
 
 @pytest.fixture
@@ -271,3 +268,25 @@ def test_a_folder_stays_with_its_video_when_another_of_that_name_comes(store: St
     add_video(store, "2025/a.mp4", [0, 10])
     assert store.videos.by_stem() == {}
     assert store.queues.export_folders("deeplabcut", Path("/p")) == {"a": video}
+
+
+def test_only_some_frames_of_some_videos_may_be_scored_and_the_rest_waits_on(store: Store) -> None:
+    first, second = (add_video(store, f"{name}.mp4", [0, 10, 20]) for name in "ab")
+    store.labels.set("deeplabcut", Path("/p"), [(second, label(7))], NOW)
+    wanted = {second: {7, 20, 500}}
+    assert store.scores.n_waiting(OLD, only=wanted) == 1
+    claim = store.scores.claim(OLD, NOW, only=wanted)
+    assert claim is not None
+    assert (claim.video_id, claim.frame_indices.tolist()) == (second, [7, 20])
+    store.scores.finish(claim, OLD, scores([7, 20]), elapsed_s=1.0, now=NOW)
+    assert store.scores.scored_frames(second, OLD) == [7, 20]
+    assert store.scores.scored_frames(first, OLD) == []
+    assert store.scores.n_waiting(OLD) == 2
+    more = store.scores.claim(OLD, NOW, only={second: {0}})
+    assert more is not None
+    assert more.frame_indices.tolist() == [0, 7, 20]  # nothing that is scored is lost
+    store.scores.finish(more, OLD, scores([0, 7, 20]), elapsed_s=1.0, now=NOW)
+    assert set(score_all(store, OLD)) == {first, second}
+    assert store.scores.scored_frames(second, OLD) == [0, 7, 10, 20]
+    assert store.scores.n_waiting(OLD, only=[second]) == 0
+    assert store.scores.claim(OLD, NOW, only={}) is None
