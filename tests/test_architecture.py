@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "embedders", "pose_models", "labelling", "watch",
     },
     "service": {"app", "errors", "records", "ingest", "watch"},
-    "status": {"app", "store"},
+    "status": {"app", "store", "seasons"},
+    "season_report": {"records", "store", "scores", "scored", "seasons"},
     "check": {"app", "config", "errors", "watch", "strategies"},
     "pages": {"app", "records", "scores", "web"},
     "sheet": {"app", "errors", "records", "scored", "scores", "pose_models", "web"},
@@ -54,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "app", "service", "status", "check", "sheet", "pages", "progress", "demo", "config",
-        "errors", "records", "scored", "simulate", "web",
+        "errors", "records", "scored", "seasons", "season_report", "simulate", "web",
     },
 }  # fmt: skip
 

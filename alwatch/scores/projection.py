@@ -1,4 +1,4 @@
-"""Flat maps of an archive's vectors, for pages that draw them."""
+"""Vectors seen along few directions: flat maps for pages that draw them, and narrow copies."""
 
 from __future__ import annotations
 
@@ -34,17 +34,37 @@ def plane_coordinates(vectors: NDArray[Any], rng: np.random.Generator) -> NDArra
     float32 array of shape (n, 2)
         The first column varies most; a direction that does not vary is all zeros.
     """
+    return principal_coordinates(vectors, 2, rng)
+
+
+def principal_coordinates(
+    vectors: NDArray[Any], n_axes: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Project vectors on the directions along which they vary most, as `plane_coordinates` does.
+
+    Parameters
+    ----------
+    vectors : float array of shape (n, d)
+    n_axes : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    float32 array of shape (n, n_axes)
+        About their mean. A direction that does not vary is all zeros.
+    """
     if vectors.ndim != 2:
         raise ValueError(f"vectors must be 2-D, one row per frame, got shape {vectors.shape}")
     n, width = vectors.shape
-    coordinates = np.zeros((n, 2), dtype=np.float32)
+    coordinates = np.zeros((n, n_axes), dtype=np.float32)
     if n == 0 or width == 0:
         return coordinates
     fit = vectors
     if n > _FIT_ROWS:
         fit = vectors[np.sort(rng.choice(n, _FIT_ROWS, replace=False))]
     centre = fit.mean(axis=0, dtype=np.float64).astype(np.float32)
-    axes = _leading_axes(fit.astype(np.float32) - centre, np.abs(centre).max(), rng)  # (d, <= 2)
+    centred = fit.astype(np.float32) - centre
+    axes = _leading_axes(centred, n_axes, np.abs(centre).max(), rng)  # (d, <= n_axes)
     for low in range(0, n, _CHUNK):
         rows = vectors[low : low + _CHUNK].astype(np.float32) - centre
         coordinates[low : low + _CHUNK, : axes.shape[1]] = rows @ axes
@@ -86,17 +106,17 @@ def neighbour_map(vectors: NDArray[Any], rng: np.random.Generator) -> NDArray[np
 
 
 def _leading_axes(
-    centred: NDArray[np.float32], offset: float, rng: np.random.Generator
+    centred: NDArray[np.float32], n_axes: int, offset: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Up to two orthonormal directions as columns; those that are rounding noise are left out."""
+    """Up to `n_axes` orthonormal directions as columns, those that are rounding noise left out."""
     n, width = centred.shape
-    k = min(2 + _EXTRA_DIRECTIONS, n, width)
+    k = min(n_axes + _EXTRA_DIRECTIONS, n, width)
     basis = rng.standard_normal((width, k)).astype(np.float32)
     for _ in range(_PASSES):
         basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
     _, lengths, turn = np.linalg.svd(centred @ basis, full_matrices=False)
     noise = _NEGLIGIBLE * (offset * np.sqrt(n * width) + lengths[0])
-    axes: NDArray[np.float32] = (basis @ turn.T)[:, :2][:, lengths[:2] > noise]
+    axes: NDArray[np.float32] = (basis @ turn.T)[:, :n_axes][:, lengths[:n_axes] > noise]
     largest = np.abs(axes).argmax(axis=0)
     axes *= np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1, 1).astype(np.float32)
     return axes

@@ -220,6 +220,27 @@ class Queues:
         )
         return [(row["tool"], to_path(row["project"])) for row in rows]
 
+    def frames(self) -> set[tuple[int, int]]:
+        """Every (video id, frame index) that lies in a queue; not of withdrawn ones."""
+        rows = self._connection.rows(
+            "SELECT video_id, frame_index FROM queue_frames WHERE NOT withdrawn"
+        )
+        return {(row["video_id"], row["frame_index"]) for row in rows}
+
+    def audit_frames(self, season: str) -> list[tuple[int, int]]:
+        """(video id, frame index) of what queues of a season hold as random audit, in order.
+
+        Withdrawn queues, and those of versions that kept no such number, have none.
+        """
+        rows = self._connection.rows(
+            "SELECT video_id, frame_index FROM queue_frames JOIN queues ON queues.id = queue_id "
+            "WHERE season = ? AND NOT withdrawn "
+            "AND rank <= COALESCE(json_extract(manifest, '$.audit_frames'), 0) "
+            "ORDER BY queue_id, rank",
+            [season],
+        )
+        return [(row["video_id"], row["frame_index"]) for row in rows]
+
     # --- exports -------------------------------------------------------------------------------
 
     def begin_export(self, queue: Queue, tool: str, project: Path) -> None:

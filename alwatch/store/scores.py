@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from alwatch.records import FrameScores, SeenFile, Snapshot
-from alwatch.store.connection import Connection, to_path, to_text
+from alwatch.store.connection import Connection, moment, to_path, to_text
 from alwatch.store.videos import IS_HERE, SIGNATURE, signature_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class Scores:
             ).fetchone()
             before = db.execute("SELECT snapshot_id FROM pose_model").fetchone()
             db.execute(
-                "INSERT INTO pose_model VALUES (1, ?, NULL, ?) ON CONFLICT (id) DO UPDATE SET "
+                "INSERT INTO pose_model (id, snapshot_id, changed_at) VALUES (1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET "
                 "snapshot_id = excluded.snapshot_id, problem = NULL, "
                 "changed_at = excluded.changed_at",
                 [snapshot_id, to_text(now)],
@@ -115,7 +116,8 @@ class Scores:
         """Record what keeps the pose model from scoring."""
         with self._connection.write() as db:
             db.execute(
-                "INSERT INTO pose_model VALUES (1, NULL, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "INSERT INTO pose_model (id, problem, changed_at) VALUES (1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET "
                 "problem = excluded.problem, changed_at = excluded.changed_at",
                 [problem, to_text(now)],
             )
@@ -140,6 +142,11 @@ class Scores:
         )
         return [_snapshot(row) for row in rows]
 
+    def first_seen(self, snapshot: Snapshot) -> datetime:
+        """When a snapshot was first noticed."""
+        sql = "SELECT first_seen_at FROM snapshots WHERE kind = ? AND sha256 = ?"
+        return moment(self._connection.value(sql, _key(snapshot)))
+
     # --- work ----------------------------------------------------------------------------------
 
     def recover(self, now: datetime) -> int:
@@ -160,6 +167,16 @@ class Scores:
                 _key(snapshot),
             )
         )
+
+    def unscored(self, snapshot: Snapshot) -> set[int]:
+        """Videos whose file is there that this snapshot has yet to score, or is scoring."""
+        rows = self._connection.rows(
+            f"SELECT videos.id FROM videos LEFT JOIN scorings ON scorings.video_id = videos.id "
+            f"AND {_OF_SNAPSHOT} WHERE {_USABLE} AND {IS_HERE} "
+            "AND COALESCE(scorings.state, 'ready') IN ('ready', 'stale', 'working')",
+            _key(snapshot),
+        )
+        return {video_id for (video_id,) in rows}
 
     def claim(self, snapshot: Snapshot, now: datetime) -> ScoringClaim | None:
         """Take the next video that this snapshot has not scored, newest season first.
