@@ -55,20 +55,19 @@ def season_report(
         `rounds` (queue by queue).
     """
     with store.pools.one_view():
-        queues = _queues(store, season)
-        compared = _Compared(store, season, queues, seed)
+        found = _Season(store, season, seed)
         return {
             "season": season,
             "figures": figures.as_dict(),
             "labels": {
                 "labelled": figures.labelled,
-                "queues": len(queues),
-                "audited": len(compared.frames),
-                "audited_videos": len({video for video, _ in compared.frames}),
+                "queues": len(found.queues),
+                "audited": len(found.frames),
+                "audited_videos": len({video for video, _ in found.frames}),
             },
-            "snapshots": compared.by_snapshot(),
-            "change": compared.change(),
-            "rounds": [_round(store, queue, seed) for queue in queues],
+            "snapshots": found.by_snapshot(),
+            "change": found.change(),
+            "rounds": found.rounds(),
         }
 
 
@@ -94,30 +93,36 @@ def summary_of(report: Mapping[str, Any]) -> str:
     )
 
 
-class _Compared:
-    """Snapshots on the season's audited frames."""
+class _Season:
+    """A season's queues and labels, and every snapshot on its audited frames."""
 
-    def __init__(self, store: Store, season: str, queues: Sequence[Queue], seed: int) -> None:
-        self._store, self._season, self._queues, self._seed = store, season, queues, seed
-        points = store.labels.points()
-        audit = [at for at in store.queues.audit_frames(season) if at in points]
-        labels = {at: points[at] for at in audit}
+    def __init__(self, store: Store, season: str, seed: int) -> None:
+        self._store, self._season, self._seed = store, season, seed
+        self.queues = _queues(store, season)
         self.current = store.scores.current().snapshot
         self.snapshots = store.scores.snapshots()
-        self.errors = {s.sha256: errors_on(store, s, labels) for s in self.snapshots}
+        self.points = store.labels.points()
+        self.unknown = {s.sha256: store.labels.points(after=s) for s in self.snapshots}
+        audit = [at for at in store.queues.audit_frames(season) if at in self.points]
+        labels = {at: self.points[at] for at in audit}
+        on_audit = {s.sha256: errors_on(store, s, labels) for s in self.snapshots}
         self.errors = {
             sha256: found
-            for sha256, found in self.errors.items()
+            for sha256, found in on_audit.items()
             if found and len(found) >= _ENOUGH_SCORED * len(audit)
         }
-        self.frames = sorted(set(audit).intersection(*self.errors.values()))
-        if not self.errors:
-            self.frames = []
-        self.honest = {
-            s.sha256: set(self.frames) & store.labels.points(after=s).keys() for s in self.snapshots
-        }
+        common = set(audit).intersection(*self.errors.values()) if self.errors else set()
+        self.frames = sorted(common)
+        self.honest = {sha256: common & found.keys() for sha256, found in self.unknown.items()}
+
+    def _labels_known(self, snapshot: Snapshot) -> int:
+        """How many of the season's labels a snapshot may know."""
+        seasons = self._store.videos.seasons()
+        known = self.points.keys() - self.unknown[snapshot.sha256].keys()
+        return sum(seasons.get(video) == self._season for video, _ in known)
 
     def by_snapshot(self) -> list[dict[str, Any]]:
+        """Every snapshot that has scored the season, the oldest first."""
         rows = []
         for snapshot in self.snapshots:
             uncertainty = season_uncertainty(self._store, snapshot, self._season)
@@ -132,6 +137,7 @@ class _Compared:
                     "sha256": snapshot.sha256,
                     "since": self._store.scores.first_seen(snapshot).isoformat(timespec="seconds"),
                     "current": snapshot == self.current,
+                    "labels": self._labels_known(snapshot),
                     "uncertainty": uncertainty,
                     "error_px": _interval(on, self._seed),
                     "honest_error_px": _interval(
@@ -144,7 +150,7 @@ class _Compared:
 
     def change(self) -> dict[str, Any] | None:
         """From the snapshot under which labelling began to the current one."""
-        before, after = self._before(), self.current
+        before, after = next(iter(self._made_under().values()), None), self.current
         if before is None or after is None or before == after or not self.frames:
             return None
         if before.sha256 not in self.errors or after.sha256 not in self.errors:
@@ -175,11 +181,6 @@ class _Compared:
             "by_frame": by_frame,
         }
 
-    def _before(self) -> Snapshot | None:
-        made_under = [queue.manifest.get("snapshot") for queue in self._queues]
-        known = {snapshot.sha256: snapshot for snapshot in self.snapshots}
-        return next((known[sha256] for sha256 in made_under if sha256 in known), None)
-
     def _difference(
         self, old: Errors, new: Errors, frames: Sequence[Frame]
     ) -> dict[str, Any] | None:
@@ -206,6 +207,47 @@ class _Compared:
         )
         return written
 
+    def rounds(self) -> list[dict[str, Any]]:
+        """Queue by queue, how the chosen frames compare with the random ones."""
+        trusts = {
+            sha256: proved_trust(self._store, snapshot)
+            for sha256, snapshot in self._made_under().items()
+        }
+        return [self._round(queue, trusts) for queue in self.queues]
+
+    def _made_under(self) -> dict[str, Snapshot]:
+        """The snapshots that queues were made under, in the order of the queues."""
+        known = {snapshot.sha256: snapshot for snapshot in self.snapshots}
+        shas = [queue.manifest.get("snapshot") for queue in self.queues]
+        return {sha256: known[sha256] for sha256 in shas if sha256 in known}
+
+    def _round(self, queue: Queue, trusts: Mapping[str, float]) -> dict[str, Any]:
+        """One queue: how wrong the snapshot that it was made under is on its frames."""
+        snapshot = self._made_under().get(queue.manifest.get("snapshot", ""))
+        frames = [(frame.video_id, frame.frame) for frame in queue.frames]
+        audit = set(frames[: queue.manifest.get("audit_frames", 0)])
+        labels = self.unknown[snapshot.sha256] if snapshot else {}
+        labels = {at: labels[at] for at in frames if at in labels}
+        found = doubts_and_errors(self._store, snapshot, labels) if snapshot else {}
+        doubt, error_px = np.array(list(found.values())).reshape(-1, 2).T
+        errors = {at: error for at, (_, error) in found.items()}
+        chosen = {at: error for at, error in errors.items() if at not in audit}
+        random = {at: error for at, error in errors.items() if at in audit}
+        return {
+            "queue": queue.id,
+            "created_at": queue.created_at.isoformat(timespec="seconds"),
+            "strategy": queue.strategy,
+            "frames": len(frames),
+            "labelled": sum(at in self.points for at in frames),
+            "snapshot": snapshot.name if snapshot else None,
+            "trust": queue.manifest.get("trust"),
+            "chosen_px": _interval(chosen, self._seed),
+            "random_px": _interval(random, self._seed),
+            "rank_correlation": rank_correlation(doubt, error_px),
+            "compared": len(found),
+            "proved_trust": trusts[snapshot.sha256] if snapshot else None,
+        }
+
 
 def _queues(store: Store, season: str) -> list[Queue]:
     return [
@@ -213,42 +255,6 @@ def _queues(store: Store, season: str) -> list[Queue]:
         for summary in store.queues.summaries()
         if summary.season == season and summary.withdrawn_at is None
     ]
-
-
-def _round(store: Store, queue: Queue, seed: int) -> dict[str, Any]:
-    """One queue: what it chose, and how wrong the snapshot that it was made under was there."""
-    made_under = queue.manifest.get("snapshot")
-    snapshot = next((s for s in store.scores.snapshots() if s.sha256 == made_under), None)
-    frames = [(frame.video_id, frame.frame) for frame in queue.frames]
-    audit = set(frames[: queue.manifest.get("audit_frames", 0)])
-    done = store.labels.points()
-    row: dict[str, Any] = {
-        "queue": queue.id,
-        "created_at": queue.created_at.isoformat(timespec="seconds"),
-        "strategy": queue.strategy,
-        "frames": len(frames),
-        "labelled": sum(at in done for at in frames),
-        "snapshot": snapshot.name if snapshot else None,
-        "trust": queue.manifest.get("trust"),
-        "chosen_px": None,
-        "random_px": None,
-        "rank_correlation": None,
-        "compared": 0,
-        "proved_trust": None,
-    }
-    if snapshot is None:
-        return row
-    labels = store.labels.points(after=snapshot)
-    found = doubts_and_errors(store, snapshot, {at: labels[at] for at in frames if at in labels})
-    doubt, error_px = np.array(list(found.values())).reshape(-1, 2).T
-    errors = {at: error for at, (_, error) in found.items()}
-    return row | {
-        "chosen_px": _interval({at: e for at, e in errors.items() if at not in audit}, seed),
-        "random_px": _interval({at: e for at, e in errors.items() if at in audit}, seed),
-        "rank_correlation": rank_correlation(doubt, error_px),
-        "compared": len(found),
-        "proved_trust": proved_trust(store, snapshot),
-    }
 
 
 def _interval(errors_px: Mapping[Frame, float], seed: int) -> dict[str, Any] | None:

@@ -68,6 +68,7 @@ def test_the_error_before_and_after_is_of_the_same_audited_frames(labelled: Lab)
     assert [row["honest"] for row in change["by_frame"]] == [False, False]
     before, after = report["snapshots"]
     assert (before["honest_frames"], after["honest_frames"]) == (2, 0)
+    assert (before["labels"], after["labels"]) == (0, 4)
     assert before["honest_error_px"]["mean"] == pytest.approx(4.5)
     assert after["honest_error_px"] is None
     assert [before["current"], after["current"]] == [False, True]

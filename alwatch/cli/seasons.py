@@ -124,7 +124,9 @@ def _print_report(report: dict[str, Any]) -> None:
             row | {"error": _error(row["error_px"]), "honest": _error(row["honest_error_px"])}
             for row in report["snapshots"]
         ]
-        print_table(rows, ["snapshot", "since", "uncertainty", "error", "honest", "honest_frames"])
+        print_table(
+            rows, ["snapshot", "since", "labels", "uncertainty", "error", "honest", "honest_frames"]
+        )
     if report["change"]:
         click.echo(shown(f"\nFrom {report['change']['before']} to {report['change']['after']}:"))
         print_table(report["change"]["bodyparts"], ["bodypart", "before_px", "after_px", "frames"])
