@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from alwatch.rounds import LabelSync
     from alwatch.scored import Ranking, SnapshotOnSeason
     from alwatch.scoring import Scoring
-    from alwatch.seasons import SeasonStatus
+    from alwatch.seasons import SeasonFigures
     from alwatch.store.projects import Remembered
     from alwatch.store.triggers import Delivery, Firing
     from alwatch.store.videos import StoredVideo
@@ -529,11 +529,31 @@ class App:
             "let `alwatch run` or `alwatch ingest` work first."
         )
 
-    def seasons(self) -> list[SeasonStatus]:
-        """Every season, with its coverage."""
-        from alwatch.seasons import season_statuses
+    def seasons(self) -> dict[str, SeasonFigures]:
+        """Every season's figures as they are now; nothing is kept of it.
 
-        return season_statuses(self.store, self.embedded_with())
+        What the daemon has kept is taken where nothing has changed since.
+        """
+        from alwatch.seasons import SeasonFigures
+        from alwatch.seasons.assess import assess_seasons, inputs_of
+
+        embedder, store = self.embedded_with(), self.store
+        with store.pools.one_view():
+            kept = store.seasons.latest()
+            before = {name: SeasonFigures.from_dict(a.figures) for name, a in kept.items()}
+            inputs = inputs_of(store, embedder)
+            changed = [
+                counts.season
+                for counts in store.pools.season_counts()
+                if counts.season not in kept
+                or kept[counts.season].inputs != inputs.get(counts.season)
+            ]
+            alpha = self.settings.rounds.drift_alpha
+            now = assess_seasons(store, embedder, changed, before=before, drift_alpha=alpha)
+            return {
+                counts.season: now.get(counts.season) or before[counts.season]
+                for counts in store.pools.season_counts()
+            }
 
     def snapshots_on_seasons(self) -> list[SnapshotOnSeason]:
         """How every snapshot of the pose model does on every season it has scored."""
@@ -542,8 +562,8 @@ class App:
         with self.store.pools.one_view():
             return snapshots_on_seasons(self.store)
 
-    def check_season(self, season: str) -> None:
-        """Refuse a season that no video is in.
+    def check_season(self, season: str, *, option: str = "--season") -> None:
+        """Refuse a season that no video is in, which `option` has named.
 
         Raises
         ------
@@ -553,7 +573,7 @@ class App:
         seasons = [counts.season for counts in self.store.pools.season_counts()]
         if season not in seasons:
             raise SettingsError(
-                f"--season is {season!r}; seasons that exist: {', '.join(seasons) or 'none'}."
+                f"{option} is {season!r}; seasons that exist: {', '.join(seasons) or 'none'}."
             )
 
     def ranked_frames(self, by: str, season: str | None) -> Ranking:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alwatch.records import Snapshot
-from alwatch.scored import Labelled, errors_by_bodypart
+from alwatch.scored import Labelled, errors_on
 from alwatch.scores.comparison import Comparison, compare, frame_errors
 from alwatch.store import Store
 from alwatch.store.snapshots import Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from alwatch.records import FloatArray
 
 _SEED = 0  # the same store gives the same ruling
 
@@ -51,17 +53,17 @@ class Ruling:
 
 def audited_labels(store: Store) -> Labelled:
     """Points of the audited frames that are labelled."""
-    labels, audit = store.labels.points(), store.queues.audit_frames()
+    labels, audit = store.labels.points(), set(store.queues.audit_frames())
     return {at: points for at, points in labels.items() if at in audit}
 
 
 def honest_errors(store: Store, snapshot: Snapshot) -> list[float]:
     """Mean errors in px of a snapshot on the audited frames of which it knows no label."""
-    audit = store.queues.audit_frames()
+    audit = set(store.queues.audit_frames())
     labels = store.labels.points(after=snapshot, held_out=True)
     honest = {at: points for at, points in labels.items() if at in audit}
-    errors_px = errors_by_bodypart(store, snapshot, honest).values()
-    return [sum(error.values()) / len(error) for error in errors_px if error]
+    errors_px = errors_on(store, snapshot, honest).values()
+    return [float(np.nanmean(px)) for px in errors_px if np.isfinite(px).any()]
 
 
 def unjudged(n_frames: int, rules: GateRules) -> Ruling:
@@ -78,7 +80,7 @@ def judge(store: Store, candidate: Snapshot, current: Snapshot, rules: GateRules
     Callers hold one view of the store.
     """
     labels = audited_labels(store)
-    new, old = (errors_by_bodypart(store, one, labels) for one in (candidate, current))
+    new, old = (errors_on(store, one, labels) for one in (candidate, current))
     both = new.keys() & old.keys()
     for_new, for_old = (
         both & store.labels.points(after=one, held_out=True).keys() for one in (candidate, current)
@@ -86,7 +88,9 @@ def judge(store: Store, candidate: Snapshot, current: Snapshot, rules: GateRules
     is_honest = len(for_new & for_old) >= rules.min_frames
     frames = sorted(for_new & for_old if is_honest else both - (for_new - for_old))
     names = [name for name in candidate.bodyparts if name in current.bodyparts]
-    new_px, old_px = frame_errors(_table(new, frames, names), _table(old, frames, names))
+    new_px, old_px = frame_errors(
+        _table(new, frames, candidate, names), _table(old, frames, current, names)
+    )
     videos = store.videos.by_id(video_id for video_id, _ in frames)
     comparisons = compare(
         new_px,
@@ -103,11 +107,13 @@ def judge(store: Store, candidate: Snapshot, current: Snapshot, rules: GateRules
 
 
 def _table(
-    errors: Mapping[tuple[int, int], Mapping[str, float]],
+    errors: Mapping[tuple[int, int], FloatArray],
     frames: Sequence[tuple[int, int]],
+    snapshot: Snapshot,
     names: Sequence[str],
 ) -> NDArray[np.float64]:
-    rows = [[errors[at].get(name, np.nan) for name in names] for at in frames]
+    columns = [snapshot.bodyparts.index(name) for name in names]
+    rows = [errors[at][columns] for at in frames]
     return np.array(rows, np.float64).reshape(len(frames), len(names))
 
 

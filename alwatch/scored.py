@@ -238,17 +238,30 @@ def proved_trust(store: Store, snapshot: Snapshot) -> float:
     The rank correlation of 1 - confidence with the true error, over frames whose labels came
     after the snapshot, so that it has not been trained on them; shrunk where these are few.
     """
-    doubt, error_px = [], []
-    labels = _by_video(store.labels.points(after=snapshot))
-    for video_id, of_video in labels.items():
+    found = doubts_and_errors(store, snapshot, store.labels.points(after=snapshot)).values()
+    doubt, error_px = np.array(list(found)).reshape(-1, 2).T
+    return trust(doubt, error_px)
+
+
+def doubts_and_errors(
+    store: Store,
+    snapshot: Snapshot,
+    labels: Mapping[tuple[int, int], tuple[LabelledPoint, ...]],
+) -> dict[tuple[int, int], tuple[float, float]]:
+    """How unsure a snapshot is on labelled frames (1 - confidence), and how wrong in pixels.
+
+    Of the frames that `errors_on` tells of.
+    """
+    found = {}
+    for video_id, of_video in _by_video(labels).items():
         scores = store.scores.of_video(video_id, snapshot, ["confidence", "pose"])
         if scores is None:
             continue
         unsure = frame_scores(scores.signals)["confidence"]
-        for row, distances_px in _errors_px(scores, of_video, snapshot):
-            doubt.append(float(unsure[row]))
-            error_px.append(float(distances_px.mean()))
-    return trust(np.array(doubt), np.array(error_px))
+        for row, error_px in _errors_px(scores, of_video, snapshot):
+            frame = int(scores.frame_indices[row])
+            found[video_id, frame] = float(unsure[row]), float(error_px.mean())
+    return found
 
 
 def audited_errors(store: Store, queue: Queue) -> dict[tuple[int, int], float]:
@@ -276,39 +289,46 @@ def audited_errors(store: Store, queue: Queue) -> dict[tuple[int, int], float]:
     if snapshot is None or not audit:
         return {}
     labels = store.labels.points(after=snapshot)
-    errors_px = errors_by_bodypart(
-        store, snapshot, {at: labels[at] for at in audit & labels.keys()}
-    )
-    return {at: float(np.mean(list(error.values()))) for at, error in errors_px.items() if error}
+    found = errors_on(store, snapshot, {at: labels[at] for at in audit & labels.keys()})
+    return {at: float(np.nanmean(px)) for at, px in found.items() if np.isfinite(px).any()}
 
 
-def errors_by_bodypart(
+def errors_on(
     store: Store, snapshot: Snapshot, labels: Labelled
-) -> dict[tuple[int, int], dict[str, float]]:
-    """How far a snapshot's points lie from people's, frame by frame.
+) -> dict[tuple[int, int], FloatArray]:
+    """How wrong a snapshot is on labelled frames, whether or not it was trained on them.
 
     Parameters
     ----------
     store : Store
     snapshot : Snapshot
-    labels : mapping of (video id, frame index) to tuple of LabelledPoint
+    labels : mapping of (video id, frame index) to people's points
 
     Returns
     -------
-    dict of (video id, frame index) to dict of str to float
-        Pixels for each bodypart that is labelled and found, if only none; without frames that the
-        snapshot has not scored.
+    dict of (video id, frame index) to float32 array of shape (bodyparts,)
+        Distances in pixels, NaN where a bodypart is not labelled or not found, if only all of
+        them; without frames that the snapshot has not scored.
     """
     errors_px = {}
     for video_id, of_video in _by_video(labels).items():
         scores = store.scores.of_video(video_id, snapshot, ["pose"])
-        if scores is None:
-            continue
-        for row, distances_px in _errors_by_bodypart(scores, of_video, snapshot):
-            found = zip(snapshot.bodyparts, distances_px.tolist(), strict=True)
-            frame = int(scores.frame_indices[row])
-            errors_px[video_id, frame] = {name: px for name, px in found if np.isfinite(px)}
+        if scores is not None:
+            for row, error_px in _errors_by_bodypart(scores, of_video, snapshot):
+                errors_px[video_id, int(scores.frame_indices[row])] = error_px
     return errors_px
+
+
+def season_uncertainty(store: Store, snapshot: Snapshot, season: str) -> float | None:
+    """A snapshot's mean uncertainty over a season's scored frames; None where none is known."""
+    parts = [np.empty(0, np.float32)]
+    for video_id, of_season in store.scores.scored_videos(snapshot):
+        if of_season == season:
+            scores = store.scores.of_video(video_id, snapshot, ["uncertainty"])
+            assert scores is not None
+            parts.append(scores.signals["uncertainty"])
+    values = np.concatenate(parts)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
 def doubts(store: Store, frames: Iterable[tuple[int, int]]) -> dict[tuple[int, int], str]:
@@ -358,7 +378,8 @@ def snapshots_on_seasons(store: Store) -> list[SnapshotOnSeason]:
             uncertainty.setdefault(season, []).append(scores.signals["uncertainty"])
             if video_id in labels:
                 errors.setdefault(season, []).extend(
-                    distances for _, distances in _errors_px(scores, labels[video_id], snapshot)
+                    error_px[np.isfinite(error_px)]
+                    for _, error_px in _errors_px(scores, labels[video_id], snapshot)
                 )
         for season, parts in uncertainty.items():
             values = np.concatenate(parts)

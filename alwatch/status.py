@@ -6,9 +6,18 @@ No vector is touched and nothing heavy imported, so that it answers at once.
 from __future__ import annotations
 
 import fcntl
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from alwatch.seasons.figures import SeasonFigures
+from alwatch.seasons.words import (
+    drift_in_short,
+    error_in_short,
+    figures_in_words,
+    look_in_words,
+)
 
 if TYPE_CHECKING:
     from alwatch.app import App
@@ -16,6 +25,7 @@ if TYPE_CHECKING:
     from alwatch.store import Store
     from alwatch.store.pools import SeasonCounts
     from alwatch.store.queues import QueueSummary
+    from alwatch.store.seasons import SeasonChange
     from alwatch.store.snapshots import CurrentModel, Judgement
 
 
@@ -44,7 +54,7 @@ def archive_status(app: App) -> dict[str, Any]:
             {"root": str(root), "online": online, "problem": problem}
             for root, online, problem in store.videos.root_problems()
         ],
-        "seasons": [season_row(counts) for counts in store.pools.season_counts()],
+        "seasons": [row for row, _ in last_assessed(app)],
         "queues": [queue_row(queue) for queue in store.queues.summaries()],
         "quarantined": [
             {"video": str(video.path), "reason": video.reason}
@@ -52,6 +62,20 @@ def archive_status(app: App) -> dict[str, Any]:
             if video.present
         ],
     }
+
+
+def last_assessed(app: App) -> list[tuple[dict[str, Any], SeasonFigures | None]]:
+    """Every season's row with the figures that were kept last, `assessed_at` then."""
+    store = app.store
+    kept, states = store.seasons.latest(), store.seasons.states()
+    rows = []
+    for counts in store.pools.season_counts():
+        last = kept.get(counts.season)
+        figures = None if last is None else SeasonFigures.from_dict(last.figures)
+        at = None if last is None else last.at.isoformat(timespec="seconds")
+        row = season_row(counts, figures, states.get(counts.season), assessed_at=at)
+        rows.append((row, figures))
+    return rows
 
 
 def _pose_model(app: App, current: CurrentModel) -> dict[str, Any] | None:
@@ -127,18 +151,140 @@ def snapshot_rows(store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def season_row(counts: SeasonCounts, **more: Any) -> dict[str, Any]:
-    """One season as a row of `status` and `seasons`."""
+def season_row(
+    counts: SeasonCounts,
+    figures: SeasonFigures | None,
+    change: SeasonChange | None,
+    **more: Any,
+) -> dict[str, Any]:
+    """One season as a row of `status` and `seasons`.
+
+    Parameters
+    ----------
+    counts : SeasonCounts
+        As they are now.
+    figures : SeasonFigures or None
+        None where nobody has looked at what the season needs yet.
+    change : SeasonChange or None
+        When it came into its state; without it the counts alone tell one.
+    """
     state = "labelled" if counts.labelled else "needs labels"
-    return {
+    row: dict[str, Any] = {
         "season": counts.season,
         "videos": counts.videos,
         "frames": counts.frames,
         "labelled": counts.labelled,
         "queued": counts.queued,
+        **(dict.fromkeys(_FIGURES) if figures is None else _figures(figures)),
         **more,
         "state": "queue out" if counts.queued else state,
+        "reason": None,
+        "since": None,
     }
+    if change is not None:
+        since = change.at.isoformat(timespec="seconds")
+        row |= {"state": change.state, "reason": change.reason, "since": since}
+    return row
+
+
+_FIGURES = (
+    "new_labels", "coverage", "uncertainty", "error_px", "baseline_px", "drift", "novel_videos"
+)  # fmt: skip
+
+
+def _figures(figures: SeasonFigures) -> dict[str, Any]:
+    written = figures.as_dict()
+    for each, drift in zip(written["drift"], figures.drift, strict=True):
+        each["found"] = drift.is_found
+    return {name: written[name] for name in _FIGURES}
+
+
+def season_cells(row: Mapping[str, Any], figures: SeasonFigures | None) -> dict[str, Any]:
+    """The same row as a person reads it in a table."""
+    cells = {
+        "coverage": None if figures is None else f"{100 * figures.coverage:.0f} %",
+        "error": "-" if figures is None else error_in_short(figures.error_px),
+        "drift": "-" if figures is None else drift_in_short(figures.drift),
+        "novel": None if figures is None else len(figures.novel_videos),
+    }
+    return {**row, **cells}
+
+
+def season_notes(row: Mapping[str, Any], figures: SeasonFigures | None) -> list[str]:
+    """What a season's row in a table has no room for, in lines."""
+    notes = []
+    if row["reason"]:
+        notes.append(f"{row['season']} is {row['state']} since {row['since']}: {row['reason']}")
+    if figures is None:
+        return notes
+    for drift in figures.drift:
+        if drift.is_found:
+            videos = _names(path for path, _ in drift.videos)
+            notes.append(f"{row['season']} has drift in {drift.over}, driven by {videos}")
+    if figures.novel_videos:
+        videos = _names(path for path, _ in figures.novel_videos)
+        notes.append(f"{row['season']} has videos unlike all labelled ones: {videos}")
+    return notes
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonDetails:
+    """All that is known of one season.
+
+    Parameters
+    ----------
+    row : dict
+        For scripts.
+    sentences : sequence of (name, sentence)
+        Every figure in words.
+    below : mapping of str to lines
+        What belongs to the sentence of that name.
+    """
+
+    row: dict[str, Any]
+    sentences: Sequence[tuple[str, str]]
+    below: Mapping[str, Sequence[str]]
+
+
+def season_details(app: App, season: str) -> SeasonDetails:
+    """One season's figures as they are now, and the history of its states.
+
+    Raises
+    ------
+    SettingsError
+        There is no such season.
+    """
+    app.check_season(season, option="SEASON")
+    figures, store = app.seasons()[season], app.store
+    counts = next(each for each in store.pools.season_counts() if each.season == season)
+    row = season_row(counts, figures, store.seasons.states().get(season))
+    row |= {
+        "looks": figures.looks,
+        "drift_looks": figures.drift_looks,
+        "snapshot": figures.snapshot,
+        "history": [
+            {
+                "at": change.at.isoformat(timespec="seconds"),
+                "state": change.state,
+                "reason": change.reason,
+            }
+            for change in store.seasons.changes(season)
+        ],
+    }
+    drift = []
+    for each in figures.drift:
+        drift.append(look_in_words(each))
+        if each.is_found:
+            drift += [f"  {path} ({unlike:+.2g})" for path, unlike in each.videos]
+    novel = [f"{path} (p {p:.2g})" for path, p in figures.novel_videos]
+    below = {"drift": drift, "novel videos": novel}
+    return SeasonDetails(row, list(figures_in_words(figures)), below)
+
+
+def _names(paths: Iterable[str]) -> str:
+    names = [Path(path).name for path in paths]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def queue_row(queue: QueueSummary) -> dict[str, Any]:

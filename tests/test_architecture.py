@@ -45,8 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "watch",
     },
     "service": {"app", "errors", "records", "ingest", "watch"},
-    "status": {"app", "records", "store", "gate", "actions"},
+    "status": {"app", "records", "store", "gate", "actions", "seasons"},
     "snapshots": {"app", "errors", "promotion", "records", "store"},
+    "season_report": {"records", "store", "scores", "scored", "seasons"},
     "check": {"app", "config", "errors", "watch", "strategies", "actions"},
     "pages": {"app", "records", "scores", "web"},
     "sheet": {"app", "errors", "records", "scored", "scores", "pose_models", "web"},
@@ -61,7 +62,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "app", "service", "status", "check", "sheet", "pages", "progress", "demo", "config",
-        "errors", "records", "scored", "simulate", "snapshots", "web", "store",
+        "errors", "records", "scored", "seasons", "season_report", "simulate", "snapshots", "web",
+        "store",
     },
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from alwatch.cli import alwatch, main
 from alwatch.records import LabelledFrame, LabelledPoint
+from alwatch.seasons import Drift, Interval, SeasonFigures
 from alwatch.store import Store
 from tests.videos import SETTINGS, make_video, write_settings
 
@@ -321,6 +323,57 @@ def test_seasons_and_labels_answer_as_text_and_json(archive: Cli) -> None:
     assert archive.json("labels", "sync") == {"projects": []}
 
 
+def test_a_season_is_shown_in_words_with_the_history_of_its_states(archive: Cli) -> None:
+    with Store(archive.folder / "state") as store:
+        store.seasons.enter("s", "quiet", "nothing is asked for", datetime.now(UTC))
+        store.seasons.enter("s", "needs labels", "drift at 2 looks", datetime.now(UTC))
+    assert archive("seasons", "show", "s") == 0
+    assert re.match(r"Season s: needs labels since \S+: drift at 2 looks", archive.out)
+    assert "0 % of the frames lie near a labelled frame" in archive.out
+    assert "Not looked at yet" in archive.out
+    assert "nothing is asked for" in archive.out
+    shown = archive.json("seasons", "show", "s")
+    assert (shown["state"], shown["coverage"], shown["drift"]) == ("needs labels", 0.0, [])
+    assert [change["state"] for change in shown["history"]] == ["quiet", "needs labels"]
+    assert archive.json("seasons", "list")["seasons"][0]["state"] == "needs labels"
+    assert archive("seasons", "show", "winter") == 2
+    assert "SEASON is 'winter'; seasons that exist: s" in archive.err
+
+
+def test_status_shows_what_was_found_last_and_why(archive: Cli) -> None:
+    (before,) = archive.json("status")["seasons"]
+    assert (before["state"], before["coverage"], before["assessed_at"]) == ("needs labels",) + (
+        None,
+    ) * 2
+    found = Drift("embeddings", 0.002, 0.005, 4.0, 9, 4, True, (("/v/odd.mp4", 3.0),))
+    error = Interval(12.0, 9.0, math.inf, 5, 1)
+    figures = SeasonFigures(
+        2, 20, 0, 0, 0, 0.35, error_px=error, drift=(found,), novel_videos=(("/v/new.mp4", 0.04),)
+    )
+    with Store(archive.folder / "state") as store:
+        store.seasons.assess("s", "inputs", figures.as_dict(), datetime.now(UTC))
+        store.seasons.enter("s", "needs labels", "drift at 2 looks", datetime.now(UTC))
+    (row,) = archive.json("status")["seasons"]
+    assert (row["coverage"], row["error_px"]["mean"], row["error_px"]["high"]) == (0.35, 12, None)
+    assert (row["drift"][0]["found"], row["drift"][0]["p"]) == (True, 0.002)
+    assert (row["reason"], row["videos"]) == ("drift at 2 looks", 2)
+    assert archive("status") == 0
+    assert re.search(r"35 % +12 px \(9 to \?\) +found, p 0.002 +1 +needs labels", archive.out)
+    assert "s has drift in embeddings, driven by odd.mp4" in archive.out
+    assert "s has videos unlike all labelled ones: new.mp4" in archive.out
+
+
+def test_a_season_is_reported_as_text_json_and_page(archive: Cli) -> None:
+    assert archive("seasons", "report", "s", "--page", "season.html") == 0
+    assert "Nothing can be compared yet" in archive.out
+    assert "Wrote season.html." in archive.out
+    assert "What labelling has brought" in (archive.folder / "season.html").read_text()
+    assert archive.json("seasons", "report", "s")["change"] is None
+    assert archive("seasons", "report", "s", "--page", "no/such/season.html") == 2
+    assert "its folder is not there" in archive.err
+    assert archive("seasons", "report", "winter") == 2
+
+
 def test_a_quarantined_video_makes_ingest_exit_with_1_and_its_reason_is_shown(cli: Cli) -> None:
     write_settings(cli.folder)
     (cli.folder / "archive" / "bad.mp4").write_text("not a video")
@@ -396,6 +449,9 @@ def test_help_and_status_import_nothing_heavy(archive: Cli, heavy: str) -> None:
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
         f"assert {heavy!r} not in sys.modules, 'imported {heavy}'\n"
     )
+    with Store(archive.folder / "state") as store:
+        figures = SeasonFigures(2, 20, 0, 0, 0, 0.35)
+        store.seasons.assess("s", "inputs", figures.as_dict(), datetime.now(UTC))
     for command in (["--help"], ["status"]):
         subprocess.run(
             [sys.executable, "-c", program, "-", *command], check=True, capture_output=True

@@ -302,14 +302,14 @@ def test_labels_come_back_from_sleap_whoever_named_the_video(app: App, tmp_path:
 
 
 def test_coverage_rises_as_frames_are_labelled(app: App) -> None:
-    before = {s.counts.season: s.coverage for s in app.seasons()}
+    before = {name: figures.coverage for name, figures in app.seasons().items()}
     assert set(before.values()) == {0.0}
     video_id = app.store.videos.listing("done")[0].id
     from alwatch.records import LabelledFrame
 
     labels = [(video_id, LabelledFrame(Path("/p"), "f", n, Path("/p"))) for n in range(0, 50, 5)]
     app.store.labels.set("deeplabcut", Path("/p"), labels, app.clock())
-    after = {s.counts.season: s.coverage for s in app.seasons()}
+    after = {name: figures.coverage for name, figures in app.seasons().items()}
     assert max(after.values()) > 0
     assert all(0 <= share <= 1 for share in after.values())
 

@@ -16,6 +16,7 @@ from alwatch.cli import (  # noqa: F401 (commands)
     experiments,
     reports,
     rounds,
+    seasons,
     setting_up,
     snapshots,
     triggers,

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from alwatch.errors import shown
 
+if TYPE_CHECKING:
+    from alwatch.seasons import SeasonFigures
+
 QUEUE_COLUMNS = [
     "queue", "season", "strategy", "frames", "labelled", "skipped", "state", "exported_to"
+]  # fmt: skip
+
+
+SEASON_COLUMNS = [
+    "season", "videos", "frames", "labelled", "queued", "coverage", "error", "drift", "novel",
+    "state",
 ]  # fmt: skip
 
 
@@ -26,6 +35,16 @@ def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for line in [columns, *cells]:
         click.echo("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+
+
+def print_seasons(seasons: Sequence[tuple[dict[str, Any], SeasonFigures | None]]) -> None:
+    """Print seasons with their figures as a table, and below it what it has no room for."""
+    from alwatch.status import season_cells, season_notes
+
+    print_table([season_cells(row, figures) for row, figures in seasons], SEASON_COLUMNS)
+    for row, figures in seasons:
+        for note in season_notes(row, figures):
+            click.echo(f"    {shown(note)}")
 
 
 def _cell(value: object) -> str:

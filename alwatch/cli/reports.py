@@ -1,4 +1,4 @@
-"""`status`, `seasons`, `similar` and `reindex`."""
+"""`status`, `similar` and `reindex`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 
 import click
 
-from alwatch.cli.printing import QUEUE_COLUMNS, print_json, print_table
+from alwatch.cli.printing import QUEUE_COLUMNS, print_json, print_seasons, print_table
 from alwatch.cli.root import alwatch, app_of, json_option
 from alwatch.errors import shown
-
-_SEASON_COLUMNS = ["season", "videos", "frames", "labelled", "queued"]
 
 
 @alwatch.command()
@@ -19,9 +17,10 @@ _SEASON_COLUMNS = ["season", "videos", "frames", "labelled", "queued"]
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
     """Show what is ingested, what waits, what is wrong, and what is queued."""
-    from alwatch.status import archive_status
+    from alwatch.status import archive_status, last_assessed
 
-    report = archive_status(app_of(context))
+    app = app_of(context)
+    report, seasons = archive_status(app), last_assessed(app)
     if as_json:
         print_json(report)
         return
@@ -33,43 +32,12 @@ def status(context: click.Context, as_json: bool) -> None:
         _print_pose_model(report["pose_model"])
     for root in report["roots"]:
         click.echo(f"root      {shown(root['root'])}: {shown(root['problem'])}")
-    if report["seasons"]:
-        print_table(report["seasons"], [*_SEASON_COLUMNS, "state"])
+    if seasons:
+        print_seasons(seasons)
     if report["queues"]:
         print_table(report["queues"], QUEUE_COLUMNS)
     for video in report["quarantined"]:
         click.echo(f"quarantined  {shown(video['video'])}\n    {shown(video['reason'])}")
-
-
-@alwatch.command()
-@json_option
-@click.pass_context
-def seasons(context: click.Context, as_json: bool) -> None:
-    """Show every season: counts, how much the labelled set covers, and how snapshots do on it."""
-    from alwatch.status import season_row
-
-    app = app_of(context)
-    rows = [season_row(s.counts, coverage=s.coverage) for s in app.seasons()]
-    by_snapshot = [
-        {
-            "season": row.season,
-            "snapshot": row.snapshot.name,
-            "sha256": row.snapshot.sha256,
-            "frames": row.frames,
-            "uncertainty": row.uncertainty,
-            "error_px": row.error_px,
-            "labelled_frames": row.labelled_frames,
-        }
-        for row in sorted(app.snapshots_on_seasons(), key=lambda row: row.season)
-    ]
-    if as_json:
-        print_json({"seasons": rows, "snapshots": by_snapshot})
-        return
-    print_table(rows, [*_SEASON_COLUMNS, "coverage", "state"])
-    if by_snapshot:
-        click.echo()
-        columns = ["season", "snapshot", "frames", "uncertainty", "error_px", "labelled_frames"]
-        print_table(by_snapshot, columns)
 
 
 @alwatch.command()

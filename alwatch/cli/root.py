@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,29 @@ if TYPE_CHECKING:
     from alwatch.config import Settings
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+class ShortGroup(click.Group):
+    """A group one of whose commands need not be named.
+
+    Parameters
+    ----------
+    short_for : str
+        The command that is meant where none is named.
+    alone : bool
+        Whether it is meant where nothing at all is given, too.
+    """
+
+    def __init__(self, *args: Any, short_for: str, alone: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._short_for, self._alone = short_for, alone
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the command in front that is not named."""
+        is_named = bool(args) and args[0] in (*self.commands, *ctx.help_option_names)
+        if not is_named and (args or self._alone):
+            args = [self._short_for, *args]
+        return super().parse_args(ctx, args)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alwatch.cli.printing import QUEUE_COLUMNS, print_json, print_table
-from alwatch.cli.root import alwatch, app_of, json_option
+from alwatch.cli.root import ShortGroup, alwatch, app_of, json_option
 from alwatch.errors import SettingsError, shown
 
 if TYPE_CHECKING:
@@ -18,16 +18,7 @@ if TYPE_CHECKING:
     from alwatch.records import Exported, Queue
 
 
-class _QueueGroup(click.Group):
-    """`alwatch queue SEASON` is short for `alwatch queue make SEASON`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.commands, *ctx.help_option_names):
-            args = ["make", *args]
-        return super().parse_args(ctx, args)
-
-
-@alwatch.group(cls=_QueueGroup, subcommand_metavar="SEASON | COMMAND [ARGS]...")
+@alwatch.group(cls=ShortGroup, short_for="make", subcommand_metavar="SEASON | COMMAND [ARGS]...")
 def queue() -> None:
     """Queues of frames to label: make one for SEASON, list, show or withdraw them."""
 

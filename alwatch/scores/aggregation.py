@@ -111,9 +111,22 @@ def trust(doubt: NDArray[np.floating[Any]], error_px: NDArray[np.floating[Any]])
     doubt, error_px : float arrays of shape (n,)
         NaN where not known.
     """
+    correlation = rank_correlation(doubt, error_px)
+    if correlation is None:
+        return 0.0
+    n = int((np.isfinite(doubt) & np.isfinite(error_px)).sum())
+    return float(np.clip(correlation * n / (n + _TRUST_AFTER), 0, _MOST_TRUST))
+
+
+def rank_correlation(
+    doubt: NDArray[np.floating[Any]], error_px: NDArray[np.floating[Any]]
+) -> float | None:
+    """Spearman's rank correlation of arrays (n,), frames left out where one of them is NaN.
+
+    None where it is not defined: for fewer than three frames, or where either does not vary.
+    """
     known = np.isfinite(doubt) & np.isfinite(error_px)
     n = int(known.sum())
     if n < 3 or np.ptp(doubt[known]) == 0 or np.ptp(error_px[known]) == 0:
-        return 0.0
-    correlation = float(spearmanr(doubt[known], error_px[known]).statistic)
-    return float(np.clip(correlation * n / (n + _TRUST_AFTER), 0, _MOST_TRUST))
+        return None
+    return float(spearmanr(doubt[known], error_px[known]).statistic)

@@ -79,22 +79,52 @@ def typical_radius(
         raise ValueError(f"n_pairs must be at least 1, got {n_pairs}")
     if len(vectors) < 2:
         return 0.0
-    one, other = _random_pairs(video, n_pairs, rng)
+    return radius_of_pairs(vectors, *random_pairs(video, n_pairs, rng), quantile=quantile)
+
+
+def radius_of_pairs(
+    vectors: NDArray[Any],
+    one: NDArray[np.int64],
+    other: NDArray[np.int64],
+    *,
+    quantile: float = 0.05,
+) -> float:
+    """A low quantile of the distances between pairs of rows: see `typical_radius`.
+
+    Parameters
+    ----------
+    vectors : float array of shape (n, d)
+    one, other : int64 arrays of shape (pairs,)
+        Row numbers; at least one pair.
+    quantile : float
+    """
     lengths = [
         np.linalg.norm(
             vectors[one[low : low + _PAIR_CHUNK]].astype(np.float32)
             - vectors[other[low : low + _PAIR_CHUNK]].astype(np.float32),
             axis=1,
         )
-        for low in range(0, n_pairs, _PAIR_CHUNK)
+        for low in range(0, len(one), _PAIR_CHUNK)
     ]
     return float(np.quantile(np.concatenate(lengths), quantile))
 
 
-def _random_pairs(
+def random_pairs(
     video: NDArray[np.integer[Any]], n_pairs: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of random pairs of frames: of two videos, or of one where there is but one."""
+    """Row numbers of random pairs of frames: of two videos, or of one where there is but one.
+
+    Parameters
+    ----------
+    video : int array of shape (n,), n >= 2
+        Which video each row is from; every pair of videos is equally likely.
+    n_pairs : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    one, other : int64 arrays of shape (n_pairs,)
+    """
     by_video = np.argsort(video, kind="stable")
     _, start, count = np.unique(video[by_video], return_index=True, return_counts=True)
     if len(start) == 1:

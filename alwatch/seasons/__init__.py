@@ -1,6 +1,8 @@
-"""Seasons: their figures, what those ask for, and the state that puts them in."""
+"""Seasons: their figures, what those ask for, and the state that puts them in.
 
-from alwatch.seasons.coverage import SeasonStatus, season_statuses
+Only what needs no array is imported here, so that a command that shows figures starts fast.
+"""
+
 from alwatch.seasons.figures import Drift, Interval, SeasonFigures
 
-__all__ = ["Drift", "Interval", "SeasonFigures", "SeasonStatus", "season_statuses"]
+__all__ = ["Drift", "Interval", "SeasonFigures"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -9,13 +10,21 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its 90 % interval, resampled over videos."""
+    """A mean over videos with its 90 % interval, resampled over videos.
+
+    `high` is infinite where there is one video, which says nothing of how videos differ.
+    """
 
     mean: float
     low: float
     high: float
     frames: int
     videos: int
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what JSON has kept of it."""
+        return cls(**_infinite(data, "high"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,9 @@ class Drift:
     alpha : float
         What p is held against: this look's part of `rounds.drift_alpha`.
     effect : float
-        How far the new videos lie from the others, in standard deviations between videos.
+        How far the new videos lie from the others, in standard deviations between videos;
+        infinite where videos of one kind do not differ. Of uncertainty it is negative where
+        the new videos are surer.
     reference, new : int
         Videos on either side.
     enough : bool
@@ -103,8 +114,9 @@ class SeasonFigures:
     novel_videos: tuple[tuple[str, float], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON, which has no infinite numbers: they become None."""
+        written: dict[str, Any] = finite(asdict(self))
+        return written
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -114,14 +126,27 @@ class SeasonFigures:
         return cls(
             **known
             | {
-                "error_px": error and Interval(**error),
+                "error_px": error and Interval.from_dict(error),
                 "drift": tuple(
-                    Drift(**each | {"videos": _pairs(each["videos"])})
+                    Drift(**_infinite(each, "effect") | {"videos": _pairs(each["videos"])})
                     for each in known.get("drift", ())
                 ),
                 "novel_videos": _pairs(known.get("novel_videos", ())),
             }
         )
+
+
+def finite(value: Any) -> Any:
+    """Plain data for JSON, which has no infinite numbers: they become None."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _infinite(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return dict(data) | ({name: math.inf} if data[name] is None else {})
 
 
 def _pairs(values: Any) -> tuple[tuple[str, float], ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alwatch.records import LabelledFrame, LabelledPoint, Snapshot
-from alwatch.store.connection import Connection, to_blob, to_path, to_text
+from alwatch.store.connection import Connection, moment, to_blob, to_path, to_text
 from alwatch.store.snapshots import ID_OF_SNAPSHOT, Snapshots, key_of
 
 if TYPE_CHECKING:
@@ -131,6 +131,24 @@ class Labels:
         known = {_frame_of(row) for row in rows if not row["is_unknown"]} if after else set()
         left_out = disputed | (known - out)
         return {_frame_of(row): _points_of(row) for row in rows if _frame_of(row) not in left_out}
+
+    def frames(self) -> dict[int, list[int]]:
+        """Frames that people are done with, in whatever way, by video id; in order."""
+        rows = self._connection.rows(
+            "SELECT DISTINCT video_id, frame_index FROM labels ORDER BY video_id, frame_index"
+        )
+        of_videos: dict[int, list[int]] = {}
+        for row in rows:
+            of_videos.setdefault(row["video_id"], []).append(row["frame_index"])
+        return of_videos
+
+    def noticed_at(self) -> dict[tuple[int, int], datetime]:
+        """When each (video id, frame index) that has points was first noticed to have them."""
+        rows = self._connection.rows(
+            "SELECT video_id, frame_index, MIN(noticed_at) AS first FROM labels "
+            "WHERE points IS NOT NULL GROUP BY video_id, frame_index"
+        )
+        return {(row["video_id"], row["frame_index"]): moment(row["first"]) for row in rows}
 
     def conflicts(self) -> list[Conflict]:
         """Frames on which two labels do not agree, by video and frame.

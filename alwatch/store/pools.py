@@ -6,11 +6,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alwatch.records import EmbedderIdentity
-from alwatch.store.connection import Connection
-from alwatch.store.videos import IS_HERE
+from alwatch.store.connection import Connection, moment, to_path
+from alwatch.store.videos import IS_HERE, IS_KNOWN, PATH_OF_VIDEO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,17 @@ class SeasonCounts:
     frames: int
     labelled: int
     queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonVideo:
+    """One video of a season, with how many of its frames have vectors."""
+
+    id: int
+    season: str
+    path: Path
+    discovered_at: datetime
+    frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,29 @@ class Pools:
             """
         )
         return [SeasonCounts(**{key: row[key] for key in row.keys()}) for row in rows]  # noqa: SIM118
+
+    def season_videos(self, embedder: EmbedderIdentity) -> list[SeasonVideo]:
+        """Every video with vectors of this embedder, in the order of their content.
+
+        Those on a drive that is offline are among them, those whose file is gone are not: what
+        is known of a season does not change with a cable.
+        """
+        rows = self._connection.rows(
+            "SELECT videos.id, season, discovered_at, vectors.n_frames AS frames, "
+            f"{PATH_OF_VIDEO} AS path FROM videos JOIN vectors ON vectors.video_id = videos.id "
+            f"WHERE {_OF_EMBEDDER} AND vectors.n_frames > 0 AND {IS_KNOWN} ORDER BY content_hash",
+            _key(embedder),
+        )
+        return [
+            SeasonVideo(
+                id=row["id"],
+                season=row["season"],
+                path=to_path(row["path"]),
+                discovered_at=moment(row["discovered_at"]),
+                frames=row["frames"],
+            )
+            for row in rows
+        ]
 
     def season_frames(self, embedder: EmbedderIdentity, season: str | None = None) -> PooledFrames:
         """Every frame with a vector of this embedder, of videos whose file is there.

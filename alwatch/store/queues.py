@@ -198,14 +198,6 @@ class Queues:
             for row in rows
         ]
 
-    def audit_frames(self) -> set[tuple[int, int]]:
-        """Frames (video id, frame index) that queues, unless withdrawn, have drawn at random."""
-        rows = self._connection.rows(
-            "SELECT video_id, frame_index FROM queues JOIN queue_frames ON queue_id = queues.id "
-            "WHERE NOT withdrawn AND rank <= json_extract(manifest, '$.audit_frames')"
-        )
-        return {(row["video_id"], row["frame_index"]) for row in rows}
-
     def withdraw(self, queue: Queue, now: datetime) -> None:
         """Give a queue's frames back to the pool; the queue itself is kept, marked.
 
@@ -227,6 +219,27 @@ class Queues:
             [queue.id, ended],
         )
         return [(row["tool"], to_path(row["project"])) for row in rows]
+
+    def frames(self) -> set[tuple[int, int]]:
+        """Every (video id, frame index) that lies in a queue; not of withdrawn ones."""
+        rows = self._connection.rows(
+            "SELECT video_id, frame_index FROM queue_frames WHERE NOT withdrawn"
+        )
+        return {(row["video_id"], row["frame_index"]) for row in rows}
+
+    def audit_frames(self, season: str | None = None) -> list[tuple[int, int]]:
+        """(video id, frame index) of what queues, of a season or of all, have drawn at random.
+
+        Withdrawn queues, and those of versions that kept no such number, have none.
+        """
+        rows = self._connection.rows(
+            "SELECT video_id, frame_index FROM queue_frames JOIN queues ON queues.id = queue_id "
+            "WHERE (? IS NULL OR season = ?) AND NOT withdrawn "
+            "AND rank <= COALESCE(json_extract(manifest, '$.audit_frames'), 0) "
+            "ORDER BY queue_id, rank",
+            [season, season],
+        )
+        return [(row["video_id"], row["frame_index"]) for row in rows]
 
     # --- exports -------------------------------------------------------------------------------
 

@@ -92,6 +92,16 @@ class Scores:
             )
         )
 
+    def unscored(self, snapshot: Snapshot) -> set[int]:
+        """Videos whose file is there that this snapshot has yet to score, or is scoring."""
+        rows = self._connection.rows(
+            f"SELECT videos.id FROM videos LEFT JOIN scorings ON scorings.video_id = videos.id "
+            f"AND {_OF_SNAPSHOT} WHERE {_USABLE} AND {IS_HERE} "
+            "AND COALESCE(scorings.state, 'ready') IN ('ready', 'stale', 'working')",
+            key_of(snapshot),
+        )
+        return {video_id for (video_id,) in rows}
+
     def claim(
         self,
         snapshot: Snapshot,

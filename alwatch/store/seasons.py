@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from alwatch.records import EmbedderIdentity
 from alwatch.store.connection import Connection, moment, to_text
+from alwatch.store.videos import IS_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,47 @@ class Seasons:
                 "VALUES (?, ?, ?, ?)",
                 [season, inputs, json.dumps(figures), to_text(now)],
             )
+
+    def fingerprints(self, embedder: EmbedderIdentity) -> dict[str, tuple[Any, ...]]:
+        """Counts and last changes of all that a season's figures are computed from.
+
+        Of other seasons: how often their videos have doubled, and whether any has yet to be
+        scored.
+        """
+        (labels,) = self._connection.rows(
+            "SELECT COUNT(*), MAX(changed_at), SUM(frame_index), "
+            "(SELECT COUNT(*) FROM queue_frames WHERE NOT withdrawn), "
+            "(SELECT COUNT(*) FROM queues) FROM labels"
+        )
+        model = self._connection.rows(
+            "SELECT snapshot_id, problem IS NULL, taught_until, held_out FROM pose_model "
+            "LEFT JOIN snapshots ON snapshots.id = snapshot_id"
+        )
+        shared = (embedder, *labels, *(value for row in model for value in row))
+        rows = self._connection.rows(
+            "SELECT season, COUNT(*) AS videos, COUNT(revision) AS embedded, MAX(revision), "
+            "SUM(revision), COUNT(scored_at) AS scored, MAX(scored_at), SUM(videos.id) FROM "
+            f"(SELECT id, season FROM videos WHERE {IS_KNOWN}) AS videos "
+            "LEFT JOIN (SELECT video_id, revision FROM vectors "
+            "JOIN embedders ON embedders.id = embedder_id "
+            "WHERE name = ? AND weights = ? AND dim = ?) AS own ON own.video_id = videos.id "
+            "LEFT JOIN (SELECT video_id, changed_at AS scored_at FROM scorings "
+            "WHERE state IN ('done', 'failed') AND snapshot_id = "
+            "(SELECT snapshot_id FROM pose_model)) AS ours ON ours.video_id = videos.id "
+            "GROUP BY season",
+            [embedder.name, embedder.weights, embedder.dim],
+        )
+        videos = sum(row["embedded"] for row in rows)
+        to_score = sum(row["videos"] - row["scored"] for row in rows)
+        return {
+            row["season"]: (
+                *shared,
+                *row,
+                (videos - row["embedded"]).bit_length(),
+                to_score > row["videos"] - row["scored"],
+            )
+            for row in rows
+        }
 
     def enter(self, season: str, state: str, reason: str, now: datetime) -> bool:
         """Keep the state that a season is in; whether it was in another before.

@@ -256,6 +256,11 @@ class Snapshots:
         )
         return [snapshot_of(row) for row in rows]
 
+    def first_seen(self, snapshot: Snapshot) -> datetime:
+        """When a snapshot was first noticed."""
+        sql = f"SELECT first_seen_at FROM snapshots WHERE id = {ID_OF_SNAPSHOT}"
+        return moment(self._connection.value(sql, key_of(snapshot)))
+
     # --- what it was taught --------------------------------------------------------------------
 
     def taught_until(self, snapshot: Snapshot) -> datetime | None:

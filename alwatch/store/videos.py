@@ -26,6 +26,12 @@ IS_HERE = (
 )
 """Condition on `videos`: one of its files is there, on a root that is online."""
 
+IS_KNOWN = (
+    "videos.season IS NOT NULL AND videos.state IN ('done', 'partial') AND EXISTS "
+    "(SELECT 1 FROM files WHERE files.video_id = videos.id AND present)"
+)
+"""Condition on `videos`: it is ingested, and its file was there when its root was last online."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -413,6 +419,11 @@ class Videos:
             for video_id in set(video_ids)
             for row in self._connection.rows(f"{_LISTING} WHERE videos.id = ?", [video_id])
         }
+
+    def seasons(self) -> dict[int, str]:
+        """The season of every video that has one, by video id."""
+        rows = self._connection.rows("SELECT id, season FROM videos WHERE season IS NOT NULL")
+        return {row["id"]: row["season"] for row in rows}
 
     def file_of(self, video_id: int) -> SeenFile | None:
         """A file that holds this content, with its signature; None where no root has one now."""

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from alwatch.web.page import write_page
 from alwatch.web.scatter import PlotScale, fit_scale, part
 
 if TYPE_CHECKING:
@@ -140,14 +138,7 @@ def write_queue_page(path: Path, page: QueuePage) -> None:
         If the file cannot be written.
     """
     _check(page)
-    text = _template().render(_view(page))
-    staged = path.with_name(f".{path.name}.part")
-    try:
-        # A file name that is not UTF-8 carries lone surrogates; they are shown, not refused.
-        staged.write_bytes(text.encode("utf-8", "backslashreplace"))
-        os.replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
+    write_page(path, "queue_page.html.j2", _view(page))
 
 
 def _check(page: QueuePage) -> None:
@@ -167,14 +158,6 @@ def _check(page: QueuePage) -> None:
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError("; ".join(faults[:5]) + more)
-
-
-def _template() -> jinja2.Template:
-    source = files("alwatch.web").joinpath("queue_page.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source)
 
 
 def _view(page: QueuePage) -> dict[str, Any]:

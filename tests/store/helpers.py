@@ -60,12 +60,13 @@ def add_video(
     season: str = "s1",
     vectors: np.ndarray | None = None,
     root: str = "/archive",
+    now: datetime = NOW,
 ) -> int:
     """Put an ingested video into the store, by the same calls that the daemon makes."""
-    store.videos.link(seen(path, root=root), f"hash-of-{path}", NOW)
-    claim = store.videos.claim(NOW)
+    store.videos.link(seen(path, root=root), f"hash-of-{path}", now)
+    claim = store.videos.claim(now)
     assert claim is not None
-    store.videos.finish(claim.video_id, ingested(indices, vectors=vectors), season, NOW)
+    store.videos.finish(claim.video_id, ingested(indices, vectors=vectors), season, now)
     return claim.video_id
 
 
