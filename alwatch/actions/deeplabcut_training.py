@@ -209,6 +209,8 @@ class _Training:
             done, start = self._latest(folder)
         content = torch.load(start, map_location="cpu", weights_only=True)
         content.pop("optimizer", None)
+        if not all(torch.isfinite(t).all() for t in content["model"].values()):
+            raise ActionError("the weights became infinite while it was trained", again=False)
         new = trained.with_suffix(".new")
         torch.save(content, new)
         with new.open("rb") as file:
@@ -315,13 +317,13 @@ def _after_each_epoch(tell: Callable[[int, float | None], None]) -> None:
     ) -> None:
         update(self, epoch, state_dict, last)
         losses = state_dict["metadata"].get("losses") or {}
-        tell(epoch, losses.get("train.total_loss"))
+        tell(epoch, _known(losses.get("train.total_loss")))
 
     TorchSnapshotManager.update = update_and_tell
 
 
 def _known(value: Any) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def _epochs_of(snapshot: Path) -> int:
