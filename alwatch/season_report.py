@@ -36,8 +36,8 @@ def season_report(
     """Gather what labelling a season has brought.
 
     Audited frames are those that queues held as a random audit and that are labelled. Snapshots
-    are compared on the same of them. A frame is honest for a snapshot that cannot know its label, or
-    whose training has left it out.
+    are compared on the same of them. A frame is honest for a snapshot that cannot know its
+    label, or whose training has left it out.
 
     Parameters
     ----------

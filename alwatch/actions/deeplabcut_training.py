@@ -15,6 +15,7 @@ import errno
 import fcntl
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -52,6 +53,7 @@ _OF_SNAPSHOT = 12
 """Free space that a training needs, in sizes of its first snapshot: with the optimiser's state,
 three times as large, two kept and one written, and the copy for the project."""
 _FULL_BYTES = 2**24
+_MEMORY = re.compile("out of memory|DefaultCPUAllocator", re.IGNORECASE)
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
     except Exception as error:
         traceback.print_exc()
         with suppress(OSError):  # the disk may be full
-            write_json(workdir / "error.json", _explained(error, workdir))
+            write_json(workdir / "error.json", explained(error, workdir))
         os._exit(1)
 
 
@@ -95,7 +97,7 @@ def _wait_for(lock: int) -> None:
             time.sleep(0.1)
 
 
-def _explained(error: Exception, workdir: Path) -> dict[str, Any]:
+def explained(error: Exception, workdir: Path) -> dict[str, Any]:
     """What went wrong, in one line; `memory` says that a smaller batch may help."""
     if isinstance(error, ActionError):
         return {"message": str(error), "again": error.again}
@@ -103,7 +105,7 @@ def _explained(error: Exception, workdir: Path) -> dict[str, Any]:
     full = getattr(error, "errno", None) == errno.ENOSPC
     if full or shutil.disk_usage(workdir).free < _FULL_BYTES:
         return {"message": f"the disk of {workdir} is full ({text}); make room", "again": True}
-    is_memory = isinstance(error, MemoryError) or "out of memory" in text.lower()
+    is_memory = isinstance(error, MemoryError) or _MEMORY.search(text) is not None
     what = f"memory ran out ({text})" if is_memory else f"{type(error).__name__}: {text}"
     return {"message": what, "again": True, "memory": is_memory}
 
@@ -209,6 +211,8 @@ class _Training:
             done, start = self._latest(folder)
         content = torch.load(start, map_location="cpu", weights_only=True)
         content.pop("optimizer", None)
+        if not all(torch.isfinite(t).all() for t in content["model"].values()):
+            raise ActionError("the weights became infinite while it was trained", again=False)
         new = trained.with_suffix(".new")
         torch.save(content, new)
         with new.open("rb") as file:
@@ -315,13 +319,13 @@ def _after_each_epoch(tell: Callable[[int, float | None], None]) -> None:
     ) -> None:
         update(self, epoch, state_dict, last)
         losses = state_dict["metadata"].get("losses") or {}
-        tell(epoch, losses.get("train.total_loss"))
+        tell(epoch, _known(losses.get("train.total_loss")))
 
     TorchSnapshotManager.update = update_and_tell
 
 
 def _known(value: Any) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def _epochs_of(snapshot: Path) -> int:

@@ -332,7 +332,11 @@ class PoseModel(Section):
         "folder of SLEAP.",
         examples=["/data/my-project/config.yaml"],
     )
-    shuffle: Count = Field(default=1, description="DeepLabCut: the shuffle.")
+    shuffle: Count = Field(
+        default=1,
+        description="DeepLabCut: the shuffle. What alwatch trains from it gets shuffles of its own "
+        "and counts as its later snapshots.",
+    )
     snapshot: Text = Field(
         default="best",
         description="DeepLabCut: best (else the latest, as DeepLabCut itself chooses), latest, or "

@@ -177,18 +177,17 @@ class DeepLabCutSource:
         With the shuffle that it lies in, or 0. What the lab trained in the shuffle itself after
         alwatch's last training is later than that.
         """
-        models = own.path.parents[2]
-        versions: dict[int, dict[str, Any]] = {}
-        for record in models.glob(f"*shuffle*/{RECORD}"):
-            number = re.search(r"shuffle(\d{1,9})$", record.parent.name)
-            kept = _read_record(record)
-            if number and kept.get("base_shuffle") == self._shuffle:
-                versions[int(number[1])] = kept
-        last = max(versions, default=0)
-        if not last or own.path.name not in versions[last].get("known", ()):
-            return own, 0
-        (train,) = models.glob(f"*shuffle{last}/train")
-        return self._choose(_snapshots(train, detector=False), self._snapshot, train), last
+        versions: dict[int, tuple[Path, dict[str, Any]]] = {}
+        for file in own.path.parents[2].glob(f"*shuffle*/{RECORD}"):
+            number = re.search(r"shuffle(\d{1,9})$", file.parent.name)
+            record, train = _read_record(file), file.parent / "train"
+            if number and record.get("base_shuffle") == self._shuffle and train.is_dir():
+                versions[int(number[1])] = train, record
+        for version, (train, record) in sorted(versions.items(), reverse=True):
+            snapshots = _snapshots(train, detector=False)
+            if snapshots and own.path.name in record.get("known", ()):
+                return self._choose(snapshots, self._snapshot, train), version
+        return own, 0
 
     def _choose(
         self, files: list[_SnapshotFile], name: str, train: Path, kind: str = ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +27,7 @@ import yaml
 from alwatch.actions.deeplabcut import DeepLabCutTraining, progress_of
 from alwatch.actions.deeplabcut_dataset import copy_project
 from alwatch.actions.deeplabcut_publishing import publish
+from alwatch.actions.deeplabcut_training import explained
 from alwatch.errors import ActionError
 from alwatch.pose_models.deeplabcut import DeepLabCutModel
 from alwatch.pose_models.deeplabcut_project import DeepLabCutSource
@@ -316,6 +320,18 @@ def test_a_kill_at_any_moment_leaves_all_of_the_model_or_nothing_of_it(
     assert before_call > 5
 
 
+def test_two_trainings_are_not_put_into_a_project_at_once(project: Path, tmp_path: Path) -> None:
+    base = next(project.parent.glob("dlc-models-pytorch/*/*shuffle1"))
+    before = sums(project.parent)
+    folder = os.open(base.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(ActionError, match="another training is just being put") as caught:
+        publish(project, project, base, tmp_path / "trained.pt", {}, {"key": "k"})
+    os.close(folder)
+    assert caught.value.again
+    assert sums(project.parent) == before
+
+
 def die_at(patch: pytest.MonkeyPatch, n: int) -> list[str]:
     """Let the n-th renaming not happen any more; what was to be renamed then is listed."""
     calls: list[str] = []
@@ -334,6 +350,37 @@ def die_at(patch: pytest.MonkeyPatch, n: int) -> list[str]:
     for name in ("rename", "replace"):
         patch.setattr(Path, name, dying(getattr(Path, name)))
     return killed
+
+
+# --- what goes wrong within the program ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_is_known_as_such(error: Exception, tmp_path: Path) -> None:
+    told = explained(error, tmp_path)
+    assert told["message"].startswith("memory ran out")
+    assert told["memory"]
+    assert told["again"]
+
+
+def test_a_full_disk_is_known_as_such(tmp_path: Path) -> None:
+    told = explained(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
+    assert told["message"].startswith(f"the disk of {tmp_path} is full")
+    assert told["again"]
+    assert not told.get("memory")
+
+
+def test_any_other_error_is_told_in_one_line(tmp_path: Path) -> None:
+    told = explained(ValueError("no\nsuch   layer"), tmp_path)
+    assert told["message"] == "ValueError: no such layer"
+    assert told["again"]
 
 
 # --- what cannot be trained --------------------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ def source(config: Path, snapshot: str = "best", **more: object) -> DeepLabCutSo
 
 
 def train_folder(config: Path) -> Path:
-    return next(config.parent.glob("dlc-models-pytorch/iteration-0/*/train"))
+    return next(config.parent.glob("dlc-models-pytorch/iteration-0/*shuffle1/train"))
 
 
 @pytest.fixture
@@ -105,6 +106,74 @@ def test_an_ensemble_names_all_its_snapshots(openfield: Path) -> None:
     assert located.snapshot.name == "snapshot-best-100+snapshot-045"
     assert len(located.model["snapshots"]) == 2
     assert located.snapshot.sha256 != source(openfield).find().snapshot.sha256
+
+
+def add_retrained(project: Path, shuffle: int, **record: object) -> Path:
+    """A model as alwatch adds it after a training; returns its training folder."""
+    own = train_folder(project).parent
+    model = own.with_name(own.name.replace("shuffle1", f"shuffle{shuffle}"))
+    (model / "train").mkdir(parents=True)
+    shutil.copy(own / "train/pytorch_config.yaml", model / "train")
+    shutil.copy(own / "train/snapshot-045.pt", model / "train/snapshot-020.pt")
+    known = ["snapshot-045.pt", "snapshot-best-100.pt"]
+    content = {"base_shuffle": 1, "known": known} | record
+    (model / "alwatch.json").write_text(json.dumps(content))
+    return model / "train"
+
+
+def test_what_alwatch_has_trained_from_a_shuffle_is_its_later_snapshot(project: Path) -> None:
+    followed = source(project)
+    followed.find()
+    add_retrained(project, 2)
+    train = add_retrained(project, 10)
+    located = followed.find()
+    assert located.snapshot.name == "shuffle10/snapshot-020"
+    assert located.model["snapshots"] == [str(train / "snapshot-020.pt")]
+    assert located.model["config"] == str(train / "pytorch_config.yaml")
+    assert located.snapshot.sha256 == source(project, "snapshot-045").find().snapshot.sha256
+
+
+def test_a_snapshot_that_is_named_is_not_replaced_by_a_retrained_one(project: Path) -> None:
+    add_retrained(project, 2)
+    assert source(project, "snapshot-best-100").find().snapshot.name == "snapshot-best-100"
+
+
+def test_an_ensemble_stays_that_of_the_shuffle(project: Path) -> None:
+    add_retrained(project, 2)
+    located = source(project, ensemble=("snapshot-045",)).find()
+    assert located.snapshot.name == "shuffle2/snapshot-020+snapshot-045"
+
+
+def test_what_the_lab_has_trained_itself_since_is_later_still(project: Path) -> None:
+    add_retrained(project, 2)
+    train = train_folder(project)
+    shutil.copy(train / "snapshot-045.pt", train / "snapshot-best-150.pt")
+    assert source(project).find().snapshot.name == "snapshot-best-150"
+
+
+@pytest.mark.parametrize("record", [{"base_shuffle": 3}, {"base_shuffle": None}, {"known": []}])
+def test_what_was_trained_from_another_model_is_none_of_its_snapshots(
+    project: Path, record: dict[str, object]
+) -> None:
+    add_retrained(project, 2, **record)
+    assert source(project).find().snapshot.name == "snapshot-best-100"
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_a_shuffle_of_the_labs_own_or_a_torn_record_is_left_alone(
+    project: Path, content: str
+) -> None:
+    train = add_retrained(project, 2)
+    (train.parent / "alwatch.json").write_text(content)
+    assert source(project).find().snapshot.name == "snapshot-best-100"
+
+
+def test_where_the_last_retrained_snapshot_is_deleted_the_one_before_counts(
+    project: Path,
+) -> None:
+    add_retrained(project, 2)
+    (add_retrained(project, 3) / "snapshot-020.pt").unlink()
+    assert source(project).find().snapshot.name == "shuffle2/snapshot-020"
 
 
 def test_an_unknown_snapshot_is_refused_with_those_there_are(openfield: Path) -> None:
