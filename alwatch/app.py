@@ -421,6 +421,7 @@ class App:
             self.store,
             source,
             load,
+            read_labels=self.sync_labels,
             gate=(
                 GateRules(promotion.min_frames, promotion.worse_ratio) if promotion.gate else None
             ),

@@ -41,6 +41,8 @@ class CurrentPoseModel:
     source : SnapshotSource
     load : callable
         Makes the clock that scores by a snapshot, its model loaded; ended on exit.
+    read_labels : callable
+        Brings the store's labels up to date: a snapshot that is new may know all of these.
     gate : GateRules or None
         How a candidate is judged; None makes every new snapshot the current one.
     scan_s : float
@@ -61,6 +63,7 @@ class CurrentPoseModel:
         source: SnapshotSource,
         load: Callable[[LocatedSnapshot], AbstractContextManager[Scoring]],
         *,
+        read_labels: Callable[[], object],
         gate: GateRules | None,
         scan_s: float,
         settle_s: float,
@@ -70,6 +73,7 @@ class CurrentPoseModel:
     ) -> None:
         self._store = store
         self._source = source
+        self._read_labels = read_labels
         self._gate = gate
         self._scan_s = scan_s
         self._settle_s = settle_s
@@ -160,7 +164,8 @@ class CurrentPoseModel:
         snapshots, now = self._store.snapshots, self._clock()
         current, candidate = snapshots.current().snapshot, snapshots.candidate()
         if current is None:
-            snapshots.register(found, now)
+            self._read_labels()
+            snapshots.register(found, self._clock())
             self._promote(found.snapshot, None, Ruling("promoted", "there was none before", {}))
             return
         if candidate and (self._gate is None or not found.snapshot.is_same(candidate)):
@@ -173,7 +178,8 @@ class CurrentPoseModel:
         if is_known or (last is not None and last.verdict == "aside"):
             self._next = None
         elif self._has_settled(found):
-            snapshots.register(found, now, seen_at=self._next_since[1])
+            self._read_labels()
+            snapshots.register(found, self._clock(), seen_at=self._next_since[1])
             self._note_left_out(found.snapshot)
             self._take(found.snapshot, current)
 

@@ -518,7 +518,6 @@ def score_now(app: App, report: Reporter) -> ScoringSummary | None:
     with lock, closing(model):
         scores = app.store.scores
         scores.recover(app.clock())
-        app.sync_labels()  # a new snapshot may know what is labelled by now
         while model.judge_once() is not None:
             pass
         snapshot = model.look()

@@ -55,6 +55,7 @@ class Lab:
         self.errors_px: dict[str, float | dict[str, float]] = {}
         self.silent: set[str] = set()
         self.undecodable: set[int] = set()
+        self.unread: list[tuple[int, int]] = []
         self.loaded: list[str] = []
         self.scored: list[tuple[str, int, int]] = []
         self.labels: list[tuple[int, LabelledFrame]] = []
@@ -97,6 +98,10 @@ class Lab:
         self.errors_px[self.newest.name] = error_px
         return self.newest
 
+    def read_labels(self) -> None:
+        if self.unread:
+            self.label(self.unread)
+
     # --- the source ----------------------------------------------------------------------------
 
     def find(self) -> LocatedSnapshot:
@@ -117,8 +122,8 @@ class Lab:
         """A fresh process."""
         self.store.scores.recover(self.now)
         given: dict[str, Any] = {
-            "gate": RULES, "scan_s": 60.0, "settle_s": 600.0, "signals": frozenset(),
-            "clock": lambda: self.now, "timer": lambda: self.now_s,
+            "read_labels": self.read_labels, "gate": RULES, "scan_s": 60.0, "settle_s": 600.0,
+            "signals": frozenset(), "clock": lambda: self.now, "timer": lambda: self.now_s,
         }  # fmt: skip
         return CurrentPoseModel(self.store, self, self.load, **given | more)
 

@@ -166,6 +166,20 @@ def test_the_same_one_in_files_that_were_touched_stays_what_it_is(
     assert lab.store.snapshots.located(snapshot(100)) == lab.find()
 
 
+def test_labels_that_nobody_has_read_when_a_snapshot_comes_are_known_to_it(lab: Lab) -> None:
+    lab.train(50, 4.0)
+    model = lab.model()
+    model.look()
+    lab.audit(BOTH, label=False)
+    lab.unread = [(lab.videos[name], frame) for name in BOTH for frame in (0, 10, 20)]
+    lab.train(100, 2.0)
+    settled(lab, model)
+    model.look()
+    assert lab.candidate == "snapshot-100"  # and there is something to judge it by
+    assert len(lab.store.labels.points(after=snapshot(50))) == 6
+    assert lab.store.labels.points(after=snapshot(100)) == {}
+
+
 # --- restarts ------------------------------------------------------------------------------------
 
 

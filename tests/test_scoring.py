@@ -217,8 +217,8 @@ def current_model(app: App, source: SnapshotSource, timer: Clock) -> CurrentPose
         raise AssertionError("nothing waits to be scored")
 
     return CurrentPoseModel(
-        app.store, source, load, gate=None, scan_s=60.0, settle_s=600.0, signals=frozenset(),
-        clock=app.clock, timer=timer,
+        app.store, source, load, read_labels=list, gate=None, scan_s=60.0, settle_s=600.0,
+        signals=frozenset(), clock=app.clock, timer=timer,
     )  # fmt: skip
 
 
