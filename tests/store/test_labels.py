@@ -93,3 +93,12 @@ def test_a_frame_that_was_passed_over_leaves_the_pool_and_is_not_labelled(store:
     (embedder,) = store.pools.embedders()
     frames = store.pools.season_frames(embedder)
     assert frames.labelled.tolist() == [False, True]
+
+
+def test_a_frame_is_first_noticed_by_whoever_labels_it_first(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7])
+    store.labels.set("folder", OTHER, [(video, label(4, 11.5))], NOW.replace(day=2))
+    both = [(video, label(4, 10)), (video, label(7, state="skipped"))]
+    store.labels.set("deeplabcut", PROJECT, both, NOW.replace(day=3))
+    assert store.labels.noticed_at() == {(video, 4): NOW.replace(day=2)}
+    assert store.labels.frames() == {video: [4, 7]}

@@ -287,3 +287,16 @@ def test_a_folder_stays_with_its_video_when_another_of_that_name_comes(store: St
     add_video(store, "2025/a.mp4", [0, 10])
     assert store.videos.by_stem() == {}
     assert store.queues.export_folders("deeplabcut", Path("/p")) == {"a": video}
+
+
+def test_what_has_yet_to_be_scored_is_known_by_video(store: Store) -> None:
+    a, b = (add_video(store, f"{name}.mp4", [0]) for name in "ab")
+    assert store.scores.unscored(OLD) == {a, b}
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    assert store.scores.unscored(OLD) == {a, b}  # one of them is being scored
+    store.scores.set_aside(claim.video_id, OLD, "failed", "broken", NOW)
+    assert store.scores.unscored(OLD) == {a, b} - {claim.video_id}
+    score_all(store, OLD)
+    assert store.scores.unscored(OLD) == set()
+    assert store.scores.first_seen(OLD) == NOW
