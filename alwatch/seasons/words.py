@@ -96,10 +96,12 @@ def _drift_in_words(figures: SeasonFigures) -> str:
             "and, where there is a snapshot, its scores."
         )
     last, looks = figures.drift[0], figures.looks
-    row = f", drift at the last {figures.drift_looks} of them" if figures.drift_looks else ""
+    in_a_row = {0: "", 1: ", drift at the last one"}.get(
+        figures.drift_looks, f", drift at the last {figures.drift_looks}"
+    )
     return (
         f"At the last look {last.new} new videos were compared with {last.reference} that the "
-        f"model was taught on; {looks} {_plural('look', looks)} so far{row}."
+        f"model was taught on; {looks} {_plural('look', looks)} so far{in_a_row}."
     )
 
 

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alwatch.scores.aggregation import aggregate, doubts_per_bodypart, frame_scores, trust
+from alwatch.scores.aggregation import (
+    aggregate,
+    doubts_per_bodypart,
+    frame_scores,
+    rank_correlation,
+    trust,
+)
 
 VALUES = np.array([[0.1, 0.9, 0.5, 0.3, 0.7], [0.2, np.nan, np.nan, np.nan, np.nan]])
 
@@ -59,3 +65,10 @@ def test_trust_is_the_rank_correlation_shrunk_by_how_few_frames_prove_it() -> No
     known = np.array([0.0, 1, np.nan, 2])
     # Three known pairs in the same order: 1 * 3 / 23.
     assert trust(known, np.array([5.0, 6, 7, 8])) == pytest.approx(3 / 23)
+
+
+def test_a_rank_correlation_by_hand_and_where_there_is_none() -> None:
+    doubt = np.array([0.1, 0.2, 0.3, np.nan, 0.4])
+    assert rank_correlation(doubt, np.array([1, 2, 4, 9, 3])) == pytest.approx(0.8)
+    assert rank_correlation(doubt[:2], np.array([1.0, 2.0])) is None
+    assert rank_correlation(doubt, np.ones(5)) is None

@@ -199,3 +199,12 @@ def test_of_a_snapshot_that_nobody_has_seen_nothing_is_told(store: Store, taught
     store.labels.set("deeplabcut", PROJECT, [(taught, label(0, 10))], LATER)
     stranger = Snapshot("deeplabcut", "x", "f" * 64, ("nose",))
     assert store.labels.points(after=stranger) == {}
+
+
+def test_a_frame_is_first_noticed_by_whoever_labels_it_first(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7])
+    store.labels.set("folder", OTHER, [(video, label(4, 11.5))], NOW.replace(day=2))
+    both = [(video, label(4, 10)), (video, label(7, state="skipped"))]
+    store.labels.set("deeplabcut", PROJECT, both, NOW.replace(day=3))
+    assert store.labels.noticed_at() == {(video, 4): NOW.replace(day=2)}
+    assert store.labels.frames() == {video: [4, 7]}

@@ -97,3 +97,23 @@ def test_one_view_does_not_see_what_is_written_meanwhile(tmp_path: Path) -> None
         add_video(writer, "a.mp4", [0, 1])
         assert reader.pools.n_frames() == 0
     assert reader.pools.n_frames() == 2
+
+
+def test_a_season_keeps_its_videos_when_a_drive_is_offline_but_not_when_they_are_gone(
+    store: Store,
+) -> None:
+    one = add_video(store, "a.mp4", [0, 4], season="s2", root="/drive")
+    other = add_video(store, "b.mp4", [0], season="s1")
+    without = add_video(store, "c.mp4", [], season="s1")
+    videos = store.pools.season_videos(EMBEDDER)
+    assert [(video.id, video.season, video.frames) for video in videos] == [
+        (one, "s2", 2),
+        (other, "s1", 1),
+    ]
+    assert videos[0].path == Path("/drive/a.mp4")
+    assert videos[0].discovered_at == NOW
+    store.videos.record_scan(RootScan(Path("/drive"), online=False, problem="away"), NOW)
+    store.videos.record_scan(RootScan(Path("/archive"), online=True), NOW)
+    assert [video.id for video in store.pools.season_videos(EMBEDDER)] == [one]
+    assert without not in [video.id for video in videos]
+    assert store.videos.seasons() == {one: "s2", other: "s1", without: "s1"}

@@ -163,3 +163,22 @@ def test_an_export_that_has_only_begun_is_known_and_can_be_given_up(store: Store
         store.queues.begin_export(queue, *to)
         store.queues.give_up_export(queue, *to)
     assert store.queues.exports_of(queue) == [other]
+
+
+def test_the_audit_frames_of_a_season_are_the_first_of_its_queues(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4, 7, 9, 12])
+    given = {"strategy": "minmax", "seed": 3, "budget": 5, "now": NOW}
+    for season, frames, audit in (("s1", (7, 0), 1), ("s2", (4,), 1), ("s1", (9, 12), 0)):
+        picks = [(video, frame, 0.5, "x") for frame in frames]
+        store.queues.add(season=season, picks=picks, manifest={"audit_frames": audit}, **given)  # type: ignore[arg-type]
+    assert store.queues.audit_frames("s1") == [(video, 7)]
+    assert store.queues.frames() == {(video, frame) for frame in (0, 4, 7, 9, 12)}
+    store.queues.withdraw(store.queues.get(1), NOW)
+    assert store.queues.audit_frames("s1") == []
+    assert store.queues.frames() == {(video, frame) for frame in (4, 9, 12)}
+
+
+def test_a_queue_of_a_version_that_knew_no_audit_has_none(store: Store) -> None:
+    video = add_video(store, "a.mp4", [0, 4])
+    add(store, (video, 0))
+    assert store.queues.audit_frames("s1") == []

@@ -290,3 +290,16 @@ def test_only_some_frames_of_some_videos_may_be_scored_and_the_rest_waits_on(sto
     assert store.scores.scored_frames(second, OLD) == [0, 7, 10, 20]
     assert store.scores.n_waiting(OLD, only=[second]) == 0
     assert store.scores.claim(OLD, NOW, only={}) is None
+
+
+def test_what_has_yet_to_be_scored_is_known_by_video(store: Store) -> None:
+    a, b = (add_video(store, f"{name}.mp4", [0]) for name in "ab")
+    assert store.scores.unscored(OLD) == {a, b}
+    claim = store.scores.claim(OLD, NOW)
+    assert claim is not None
+    assert store.scores.unscored(OLD) == {a, b}  # one of them is being scored
+    store.scores.set_aside(claim.video_id, OLD, "failed", "broken", NOW)
+    assert store.scores.unscored(OLD) == {a, b} - {claim.video_id}
+    score_all(store, OLD)
+    assert store.scores.unscored(OLD) == set()
+    assert store.snapshots.first_seen(OLD) == NOW
