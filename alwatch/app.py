@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -536,7 +536,7 @@ class App:
         What the daemon has kept is taken where nothing has changed since.
         """
         from alwatch.seasons import SeasonFigures
-        from alwatch.seasons.assess import assess_seasons, inputs_of
+        from alwatch.seasons.assess import inputs_of
 
         embedder, store = self.embedded_with(), self.store
         with store.pools.one_view():
@@ -549,8 +549,7 @@ class App:
                 if counts.season not in kept
                 or kept[counts.season].inputs != inputs.get(counts.season)
             ]
-            alpha = self.settings.rounds.drift_alpha
-            now = assess_seasons(store, embedder, changed, before=before, drift_alpha=alpha)
+            now = self._assess(changed, before)
             return {
                 counts.season: now.get(counts.season) or before[counts.season]
                 for counts in store.pools.season_counts()
@@ -725,21 +724,37 @@ class App:
     def season_loop(self) -> SeasonLoop:
         """The clock that looks after the seasons."""
         from alwatch.loop import SeasonLoop
-        from alwatch.seasons.assess import assess_season, inputs_of
+        from alwatch.seasons.assess import inputs_of
 
-        alpha = self.settings.rounds.drift_alpha
         makes_queues = self.settings.rounds.automatic and self.settings.exports
         return SeasonLoop(
             self.store,
             self.loop_rules(),
             inputs_of=lambda: inputs_of(self.store, self.embedded_with()),
-            assess=lambda season, before: assess_season(
-                self.store, self.embedded_with(), season, before=before, drift_alpha=alpha
-            ),
+            assess=self._assess,
             make_queue=self._queue_by_itself if makes_queues else None,
             clock=self.clock,
             timer=time.monotonic,
         )
+
+    def _assess(
+        self, seasons: Sequence[str], before: Mapping[str, SeasonFigures]
+    ) -> dict[str, SeasonFigures]:
+        from alwatch.seasons.assess import assess_seasons
+
+        has_sessions = self.settings.groups.session is not None
+        return assess_seasons(
+            self.store,
+            self.embedded_with(),
+            seasons,
+            before=before,
+            drift_alpha=self.settings.rounds.drift_alpha,
+            sessions_of=self._sessions_of if has_sessions else None,
+        )
+
+    def _sessions_of(self, video_ids: Iterable[int]) -> dict[int, str | None]:
+        videos = self.store.videos.by_id(video_ids)
+        return {video_id: self.groups_of(video)[1] for video_id, video in videos.items()}
 
     def _queue_by_itself(self, season: str, budget: int) -> Queue:
         return self.make_queue(season, budget=budget)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from alwatch.errors import AlwatchError, NothingToDoError, StoreError
 from alwatch.gate import audited_labels
@@ -36,12 +36,8 @@ log = logging.getLogger(__name__)
 _OVERDUE = 24  # checks that an archive in full work may miss
 
 
-class Assess(Protocol):
-    """Computes the figures of a season from the store."""
-
-    def __call__(self, season: str, before: SeasonFigures | None) -> SeasonFigures:
-        """The season's figures; `before` are those of the last assessment."""
-        ...
+Assess = Callable[[Sequence[str], Mapping[str, SeasonFigures]], Mapping[str, SeasonFigures]]
+"""Computes the figures of seasons from the store, given those of the last assessment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +142,7 @@ class SeasonLoop:
         except NothingToDoError:
             return []
         said: list[str] = []
-        for season, text in inputs.items():
-            self._assess_if_changed(season, text)
-            on_step()
+        self._assess_changed(inputs)
         self._close_firings()
         for season in inputs:
             said += self._advance(season, may_queue=may_queue)
@@ -159,17 +153,22 @@ class SeasonLoop:
 
     # --- figures and states --------------------------------------------------------------------
 
-    def _assess_if_changed(self, season: str, inputs: str) -> None:
-        before = self._store.seasons.latest().get(season)
-        if before is not None and before.inputs == inputs:
+    def _assess_changed(self, inputs: Mapping[str, str]) -> None:
+        latest = self._store.seasons.latest()
+        changed = [s for s in inputs if s not in latest or latest[s].inputs != inputs[s]]
+        if not changed:
             return
-        figures = self._assess(season, SeasonFigures.from_dict(before.figures) if before else None)
-        self._store.seasons.assess(season, inputs, figures.as_dict(), self._clock())
+        before = {s: SeasonFigures.from_dict(latest[s].figures) for s in changed if s in latest}
+        for season, figures in self._assess(changed, before).items():
+            self._store.seasons.assess(season, inputs[season], figures.as_dict(), self._clock())
 
     def _advance(self, season: str, *, may_queue: bool) -> Iterator[str]:
         """Enter the season's state, and make it a queue if it needs one."""
         now = self._clock()
-        figures = SeasonFigures.from_dict(self._store.seasons.latest()[season].figures)
+        assessment = self._store.seasons.latest().get(season)
+        if assessment is None:
+            return
+        figures = SeasonFigures.from_dict(assessment.figures)
         under_way = under_way_of(self._store, season)
         needs = needs_of(figures, under_way, self._rules.needs, now)
         state, reason = state_of(figures, under_way, needs)

@@ -53,7 +53,7 @@ class Lab:
             self.store,
             self.rules,
             inputs_of=lambda: {season: repr(of) for season, of in self.figures.items()},
-            assess=lambda season, before: self.figures[season],
+            assess=lambda seasons, before: {season: self.figures[season] for season in seasons},
             make_queue=self.make_queue,
             clock=lambda: self.now,
             timer=lambda: 0.0,
@@ -278,7 +278,7 @@ def test_the_dry_run_says_what_the_daemon_did(lab: Lab) -> None:
 def test_it_looks_when_the_archive_is_at_rest_or_has_not_been_for_long(lab: Lab) -> None:
     time_s = 0.0
     loop = SeasonLoop(
-        lab.store, RULES, inputs_of=dict, assess=lambda season, before: lab.figures[season],
+        lab.store, RULES, inputs_of=dict, assess=lambda seasons, before: lab.figures,
         make_queue=None, clock=lambda: lab.now, timer=lambda: time_s,
     )  # fmt: skip
     assert loop.is_due(at_rest=True)

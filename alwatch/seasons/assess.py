@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from alwatch.scored import errors_on, season_uncertainty
 from alwatch.scores.bootstrap import VideoMean, mean_over_videos
 from alwatch.seasons.coverage import Novelty, season_coverages
 from alwatch.seasons.figures import Interval, SeasonFigures
-from alwatch.seasons.looks import Campaign, Looks, campaign_name, look
+from alwatch.seasons.looks import Campaign, Looks, Recording, campaign_name, look
 from alwatch.seasons.vectors import labelled_vectors
 from alwatch.store import Store
 from alwatch.store.pools import SeasonVideo
@@ -23,6 +23,8 @@ INTERVAL_LEVEL = 0.9
 
 Frame = tuple[int, int]
 """Video id and frame index."""
+
+SessionsOf = Callable[[Iterable[int]], Mapping[int, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +72,6 @@ def inputs_of(store: Store, embedder: EmbedderIdentity) -> dict[str, str]:
     }
 
 
-def assess_season(
-    store: Store,
-    embedder: EmbedderIdentity,
-    season: str,
-    *,
-    before: SeasonFigures | None,
-    drift_alpha: float,
-    seed: int = 0,
-) -> SeasonFigures:
-    """One season's figures: see `assess_seasons`, which does several for the cost of one."""
-    earlier = {season: before} if before is not None else {}
-    return assess_seasons(
-        store, embedder, [season], before=earlier, drift_alpha=drift_alpha, seed=seed
-    )[season]
-
-
 def assess_seasons(
     store: Store,
     embedder: EmbedderIdentity,
@@ -93,6 +79,7 @@ def assess_seasons(
     *,
     before: Mapping[str, SeasonFigures],
     drift_alpha: float,
+    sessions_of: SessionsOf | None = None,
     seed: int = 0,
 ) -> dict[str, SeasonFigures]:
     """The figures of seasons, all as the store is at one moment.
@@ -108,11 +95,14 @@ def assess_seasons(
         What each season was last found to be like: its looks for drift go on from there.
     drift_alpha : float
         Probability that a season like the others is ever taken for another kind.
+    sessions_of : callable, optional
+        The name of each video's session, by video id; videos of one session count as one where
+        drift is looked for, as they resemble each other. Without it, each video is one.
     seed : int
         The same store, earlier figures and seed give the same figures.
     """
     with store.pools.one_view():
-        archive = _Archive(store, embedder, drift_alpha, seed)
+        archive = _Archive(store, embedder, drift_alpha, sessions_of, seed)
         known = [season for season in seasons if season in archive.counts]
         return {season: archive.figures(season, before.get(season)) for season in known}
 
@@ -121,12 +111,19 @@ class _Archive:
     """What all seasons' figures share, read once."""
 
     def __init__(
-        self, store: Store, embedder: EmbedderIdentity, drift_alpha: float, seed: int
+        self,
+        store: Store,
+        embedder: EmbedderIdentity,
+        drift_alpha: float,
+        sessions_of: SessionsOf | None,
+        seed: int,
     ) -> None:
         self.store, self.embedder = store, embedder
         self.drift_alpha, self.seed = drift_alpha, seed
         self.counts = {counts.season: counts for counts in store.pools.season_counts()}
         self.videos = store.pools.season_videos(embedder)
+        ids = [video.id for video in self.videos]
+        self.sessions = sessions_of(ids) if sessions_of else {}
         self.seasons = store.videos.seasons()
         self.knowledge = knowledge_of(store, store.snapshots.current().snapshot)
         self.noticed_at = store.labels.noticed_at()
@@ -179,9 +176,17 @@ class _Archive:
         return Campaign(
             campaign_name(snapshot, self.embedder, [*taught_at]),
             snapshot,
-            reference=(*old, *seen),
-            new=tuple(video for video in own if video.id not in seen_ids),
+            reference=self._recordings([*old, *seen]),
+            new=self._recordings([video for video in own if video.id not in seen_ids]),
         )
+
+    def _recordings(self, videos: Iterable[SeasonVideo]) -> tuple[Recording, ...]:
+        """The videos by their sessions, in the order of the first video of each."""
+        found: dict[tuple[str, str | int], list[SeasonVideo]] = {}
+        for video in videos:
+            session = self.sessions.get(video.id) or video.id
+            found.setdefault((video.season, session), []).append(video)
+        return tuple(map(tuple, found.values()))
 
     def _taught_at(self) -> dict[str, datetime]:
         """Of every taught season, when the last of its known labels was noticed."""

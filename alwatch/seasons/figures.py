@@ -44,7 +44,7 @@ class Drift:
         infinite where videos of one kind do not differ. Of uncertainty it is negative where
         the new videos are surer.
     reference, new : int
-        Videos on either side.
+        Videos on either side; sessions, where `groups.session` tells them.
     enough : bool
         Whether so few videos can give so small a p at all.
     videos : tuple of (path, contribution)
@@ -62,8 +62,9 @@ class Drift:
 
     @property
     def is_found(self) -> bool:
-        """Whether there is drift."""
-        return self.p <= self.alpha
+        """Whether there is drift that calls for labels: a model that is surer does not."""
+        is_surer = self.over == "uncertainty" and self.effect < 0
+        return self.p <= self.alpha and not is_surer
 
 
 @dataclass(frozen=True, slots=True)

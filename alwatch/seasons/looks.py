@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alwatch.records import EmbedderIdentity, Snapshot
 from alwatch.scores.drift import Drift as Tested
@@ -15,11 +17,17 @@ from alwatch.scores.drift import video_permutation_mmd
 from alwatch.scores.drift_schedule import alpha_of_look, look_is_due
 from alwatch.scores.moments import MOMENTS
 from alwatch.seasons.figures import Drift, SeasonFigures
-from alwatch.seasons.vectors import VideoRows
+from alwatch.seasons.vectors import JoinedRows, VideoRows
 from alwatch.store import Store
 from alwatch.store.pools import SeasonVideo
 
+if TYPE_CHECKING:
+    from alwatch.records import FloatArray
+
 _DRIVING = 10
+
+Recording = tuple[SeasonVideo, ...]
+"""What was recorded in one go: a session's videos, which are no better than one. Or one video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +39,13 @@ class Campaign:
     name : str
         The same as long as the snapshot, the embedder and the seasons compared with are.
     snapshot : Snapshot or None
-    reference, new : tuples of SeasonVideo
+    reference, new : tuples of Recording
     """
 
     name: str
     snapshot: Snapshot | None
-    reference: tuple[SeasonVideo, ...]
-    new: tuple[SeasonVideo, ...]
+    reference: tuple[Recording, ...]
+    new: tuple[Recording, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +107,34 @@ def look(
     n_at_last = before.drift[0].new if before.drift else 0
     if not look_is_due(len(old), len(new), looks=before.looks, n_at_last=n_at_last, alpha=each):
         return before
-    if snapshot is not None and _awaits_scores(store, snapshot, (*old, *new)):
+    if snapshot is not None and _awaits_scores(store, snapshot, [*chain(*old, *new)]):
         return before
     number = before.looks + 1
     rng = np.random.default_rng(_seed(season, campaign.name, number, seed))
     alpha_now = alpha_of_look(number, each)
-    ids = [[video.id for video in videos] for videos in (old, new)]
-    vectors = [VideoRows(store, embedder, of_side, moments=MOMENTS) for of_side in ids]
+    vectors = [_joined(side, partial(_vectors, store, embedder)) for side in (old, new)]
     found = [_drift("embeddings", vectors[0], vectors[1], campaign, alpha_now, rng)]
     if snapshot is not None:
-        doubt = [[_uncertainty(store, snapshot, video) for video in side] for side in ids]
+        doubt_of = partial(_uncertainty, store, snapshot)
+        doubt = [_joined(side, doubt_of) for side in (old, new)]
         found.append(_drift("uncertainty", doubt[0], doubt[1], campaign, alpha_now, rng))
     drift = tuple(each for each in found if each is not None)
     in_a_row = before.drift_looks + 1 if any(each.is_found for each in drift) else 0
     return Looks(drift, number, in_a_row)
+
+
+def _joined(
+    side: Sequence[Recording], rows_of: Callable[[Sequence[int]], Sequence[FloatArray]]
+) -> JoinedRows:
+    """The rows of each recording, its videos one after the other."""
+    ids = [video.id for recording in side for video in recording]
+    ends = np.cumsum([len(recording) for recording in side]).tolist()
+    groups = [range(end - len(one), end) for one, end in zip(side, ends, strict=True)]
+    return JoinedRows(rows_of(ids), groups)
+
+
+def _vectors(store: Store, embedder: EmbedderIdentity, ids: Sequence[int]) -> VideoRows:
+    return VideoRows(store, embedder, ids, moments=MOMENTS)
 
 
 def _awaits_scores(store: Store, snapshot: Snapshot, videos: Sequence[SeasonVideo]) -> bool:
@@ -125,8 +147,8 @@ def _awaits_scores(store: Store, snapshot: Snapshot, videos: Sequence[SeasonVide
 
 def _drift(
     over: str,
-    reference: Sequence[NDArray[np.float32]],
-    new: Sequence[NDArray[np.float32]],
+    reference: Sequence[FloatArray],
+    new: Sequence[FloatArray],
     campaign: Campaign,
     alpha: float,
     rng: np.random.Generator,
@@ -148,17 +170,19 @@ def _drift(
     )
 
 
-def _driving(tested: Tested, new: Sequence[SeasonVideo]) -> tuple[tuple[str, float], ...]:
+def _driving(tested: Tested, new: Sequence[Recording]) -> tuple[tuple[str, float], ...]:
     unlike = np.nan_to_num(tested.unlikeness)
     order = np.argsort(-unlike, kind="stable")[:_DRIVING].tolist()
-    return tuple((str(new[i].path), float(unlike[i])) for i in order if unlike[i] > 0)
+    return tuple((str(new[i][0].path), float(unlike[i])) for i in order if unlike[i] > 0)
 
 
-def _uncertainty(store: Store, snapshot: Snapshot, video_id: int) -> NDArray[np.float32]:
-    scores = store.scores.of_video(video_id, snapshot, ["uncertainty"])
-    if scores is None or "uncertainty" not in scores.signals:
-        return np.empty((0, 1), np.float32)
-    return scores.signals["uncertainty"][:, None]
+def _uncertainty(store: Store, snapshot: Snapshot, ids: Sequence[int]) -> list[FloatArray]:
+    rows = []
+    for video_id in ids:
+        scores = store.scores.of_video(video_id, snapshot, ["uncertainty"])
+        known = scores is not None and "uncertainty" in scores.signals
+        rows.append(scores.signals["uncertainty"] if scores and known else np.empty(0, np.float32))
+    return [row[:, None] for row in rows]
 
 
 def _seed(*parts: object) -> int:

@@ -61,6 +61,35 @@ class VideoRows(Sequence["FloatArray"]):
         return unit_rows(matrix)
 
 
+class JoinedRows(Sequence["FloatArray"]):
+    """Of each group of videos their rows, one video after the other.
+
+    Parameters
+    ----------
+    rows : sequence of float arrays (n_i, d)
+        Of the videos.
+    groups : sequence of sequences of int
+        Numbers of the videos of each group.
+    """
+
+    def __init__(self, rows: Sequence[FloatArray], groups: Sequence[Sequence[int]]) -> None:
+        self._rows, self._groups = rows, groups
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @overload
+    def __getitem__(self, number: int) -> FloatArray: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> JoinedRows: ...
+
+    def __getitem__(self, number: int | slice) -> FloatArray | JoinedRows:
+        if isinstance(number, slice):
+            return JoinedRows(self._rows, self._groups[number])
+        return np.concatenate([self._rows[video] for video in self._groups[number]])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledVectors:
     """Frames that people are done with, of all seasons.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alwatch.records import FrameScores, LabelledFrame, LabelledPoint, Queue, Snapshot
-from alwatch.seasons.assess import assess_season
+from alwatch.seasons.assess import SessionsOf, assess_seasons
 from alwatch.seasons.figures import SeasonFigures
 from alwatch.store import Store
 from tests.store.helpers import EMBEDDER, NOW, add_video, make_current
@@ -30,6 +30,7 @@ class Lab:
         self.rng = np.random.default_rng(0)
         self.labels: dict[tuple[int, int], LabelledFrame] = {}
         self.n_snapshots = 0
+        self.sessions_of: SessionsOf | None = None
 
     def later(self) -> datetime:
         self.now += timedelta(hours=1)
@@ -111,4 +112,12 @@ class Lab:
         self.store.labels.set("deeplabcut", Path("/p"), labels, self.later())
 
     def assess(self, season: str, before: SeasonFigures | None = None) -> SeasonFigures:
-        return assess_season(self.store, EMBEDDER, season, before=before, drift_alpha=0.05, seed=0)
+        earlier = {season: before} if before else {}
+        return assess_seasons(
+            self.store,
+            EMBEDDER,
+            [season],
+            before=earlier,
+            drift_alpha=0.05,
+            sessions_of=self.sessions_of,
+        )[season]

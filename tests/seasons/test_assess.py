@@ -217,3 +217,32 @@ def test_figures_of_a_later_version_are_read_without_what_is_new(lab: Lab) -> No
     lab.videos("2026", "a")
     found = lab.assess("2026")
     assert SeasonFigures.from_dict(found.as_dict() | {"later": 5}) == found
+
+
+def test_videos_of_one_session_are_no_more_evidence_than_one(lab: Lab) -> None:
+    old = lab.videos("2025", "abcdefgh")
+    lab.label((old[0], 0))
+    lab.train(8)
+    new = lab.videos("2026", "klmnopqr", direction=1)
+    lab.score(lab.store.snapshots.current().snapshot, 8)  # type: ignore[arg-type]
+    alone = lab.assess("2026")
+    assert (alone.drift[0].reference, alone.drift[0].new) == (8, 8)
+    # Two sessions of four videos: too few for a look.
+    lab.sessions_of = lambda ids: {i: f"day-{new.index(i) // 4}" for i in ids if i in new}
+    assert lab.assess("2026").drift == ()
+    lab.sessions_of = lambda ids: {i: f"day-{new.index(i) // 2}" for i in ids if i in new}
+    pairs = lab.assess("2026")
+    assert (pairs.drift[0].reference, pairs.drift[0].new) == (8, 4)
+    assert pairs.drift[0].is_found
+
+
+def test_a_model_that_is_surer_of_new_videos_calls_for_no_labels(lab: Lab) -> None:
+    old = lab.videos("2025", "abcdefgh")
+    lab.label((old[0], 0))
+    new = lab.videos("2026", "klmnopqr")
+    lab.train(8, uncertainty={video: 0.05 for video in new})
+    vectors, doubt = lab.assess("2026").drift
+    assert not vectors.is_found
+    assert doubt.p <= doubt.alpha
+    assert doubt.effect < 0
+    assert not doubt.is_found
