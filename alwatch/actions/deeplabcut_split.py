@@ -13,10 +13,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-_MOST_WANTED = 2
-"""A video may make the test set so many times as large as asked for, not larger."""
-
-
 _IMAGE_NUMBER = re.compile(r"(\d{1,18})\.\w+$")
 
 
@@ -64,10 +60,10 @@ def split_frames(
     for row, (video, _) in enumerate(images):
         if row not in test:
             of_video[video].add(row)
-    most = min(_MOST_WANTED * wanted, len(images) // 2)
     for video in _drawn(of_video, seed):
-        if len(test) < wanted and len(test | of_video[video]) <= most:
-            test |= of_video[video]
+        with_it = test | of_video[video]
+        if len(with_it) - wanted < wanted - len(test) and 2 * len(with_it) <= len(images):
+            test = with_it  # nearer to what is wanted
     by: Literal["video", "frame"] = "video"
     if len(test) < wanted / 2:
         by = "frame"

@@ -215,6 +215,15 @@ def test_a_snapshot_that_is_gone_is_asked_for_again(
     assert error.again
 
 
+def test_a_folder_that_cannot_be_written_is_told(
+    deliver: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "work").rmdir()
+    error = fails(deliver, DONE)
+    assert f"{tmp_path / 'work'} cannot be written: No such file" in str(error)
+    assert error.again
+
+
 @pytest.mark.parametrize(
     "evidence", [{"snapshot": "x"}, {"held_out": [["a"]]}, {"held_out": [["a", None]]}]
 )
