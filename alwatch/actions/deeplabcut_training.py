@@ -124,7 +124,7 @@ class _Training:
 
     def run(self) -> None:
         """Do every step that is not done yet."""
-        result = published(self._base.parent, self._job["key"]) or self._work()
+        result = published(Path(self._job["project"]), self._job["key"]) or self._work()
         write_json(self._workdir / "result.json", result)
         self._note("done", result["epochs"], result)
         shutil.rmtree(self._config.parent, ignore_errors=True)
