@@ -268,15 +268,3 @@ def _outcome(project: Path, result: dict[str, Any]) -> str:
         f"trained; on {result['frames']['test']} frames held out its error is "
         f"{error_px['after']} (before: {error_px['before']})"
     )
-
-
-def progress_of(workdir: Path) -> dict[str, Any] | None:
-    """How far a training is; None where nothing is known of one.
-
-    Returns
-    -------
-    dict, optional
-        `step` (preparing, training, evaluating, publishing or done), `epoch`, `epochs`, `loss`,
-        `started_at`, `updated_at`, `eta`.
-    """
-    return read_json(workdir / "progress.json")

@@ -45,7 +45,8 @@ def split_frames(
     held_out : collection of (folder, frame index)
         Left out in any case.
     train_share : float
-        About 1 - `train_share` of the frames are left out, at least one.
+        About 1 - `train_share` of the frames are left out: at least one, and beyond those that
+        have to be no more than half.
     seed : str
         Draws the videos; the order of `images` has no say in it.
 
@@ -54,7 +55,7 @@ def split_frames(
     ValueError
         Nothing would be left to train on, or to test on.
     """
-    wanted = max(1, round((1 - train_share) * len(images)))
+    wanted = min(max(1, round((1 - train_share) * len(images))), len(images) // 2)
     test = {row for row, (video, name) in enumerate(images) if (video, frame_of(name)) in held_out}
     of_video: dict[str, set[int]] = defaultdict(set)
     for row, (video, _) in enumerate(images):
@@ -69,7 +70,7 @@ def split_frames(
         by = "frame"
         rows = {f"{video}/{name}": row for row, (video, name) in enumerate(images)}
         drawn = [rows[name] for name in _drawn(rows, seed) if rows[name] not in test]
-        test.update(drawn[: min(wanted - len(test), len(images) // 2)])
+        test.update(drawn[: wanted - len(test)])
     train = sorted(set(range(len(images))) - test)
     if not train or not test:
         raise ValueError(f"of {len(images)} labelled frames {len(test)} would be held out")

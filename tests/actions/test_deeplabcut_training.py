@@ -24,8 +24,9 @@ import pytest
 import torch
 import yaml
 
-from alwatch.actions.deeplabcut import DeepLabCutTraining, progress_of
+from alwatch.actions.deeplabcut import DeepLabCutTraining
 from alwatch.actions.deeplabcut_dataset import copy_project
+from alwatch.actions.deeplabcut_progress import progress_of
 from alwatch.actions.deeplabcut_publishing import publish
 from alwatch.actions.deeplabcut_training import explained
 from alwatch.errors import ActionError, SettingsError
