@@ -105,7 +105,12 @@ class DeepLabCutTraining:
         result = read_json(workdir / "result.json")
         if result is None:
             self._check()
-            self._train(self._job(key, evidence), workdir)
+            job = self._job(key, evidence)
+            try:
+                self._train(job, workdir)
+            except OSError as error:
+                cause = f"{workdir} cannot be written: {error.strerror}; make room there"
+                raise self._error(cause) from error
             result = read_json(workdir / "result.json")
         if result is None or result.get("key") != key:
             raise self._error(f"{workdir / 'result.json'} is not of this delivery", again=False)
@@ -226,12 +231,12 @@ class DeepLabCutTraining:
                 "pose_model.python to an interpreter that has it"
             )
             return {"message": message, "again": False}
+        if shutil.disk_usage(workdir).free < _FULL_BYTES:  # then nor are its last words complete
+            return {"message": f"the disk of {workdir} is full; make room", "again": True}
         how = f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
         message = f"its program ended ({how}){words and f': {words}'}"
         if code == -signal.SIGKILL:
             message += "; as a rule the system does that because memory ran out"
-        elif shutil.disk_usage(workdir).free < _FULL_BYTES:
-            message += f"; the disk of {workdir} is full, make room"
         return {"message": message, "again": True}
 
     def _error(self, cause: str, *, again: bool = True) -> ActionError:
@@ -271,15 +276,3 @@ def _outcome(project: Path, result: dict[str, Any]) -> str:
         f"trained; on {result['frames']['test']} frames held out its error is "
         f"{error_px['after']} (before: {error_px['before']})"
     )
-
-
-def progress_of(workdir: Path) -> dict[str, Any] | None:
-    """How far a training is; None where nothing is known of one.
-
-    Returns
-    -------
-    dict, optional
-        `step` (preparing, training, evaluating, publishing or done), `epoch`, `epochs`, `loss`,
-        `started_at`, `updated_at`, `eta`.
-    """
-    return read_json(workdir / "progress.json")

@@ -72,12 +72,13 @@ def publish(
     ActionError
         Somebody else is at it.
     """
-    models = base.parent
+    models = config.parent / _model_of(copy).parent.relative_to(copy.parent)
+    models.mkdir(exist_ok=True)  # the lab may have begun another iteration
     with _only_run(models):
-        known = published(models, result["key"])
+        known = published(config, result["key"])
         if known is not None:  # a kill came between
             return known
-        shuffle = _number(models, config, copy)
+        shuffle = _number(models, config, copy, result["base_shuffle"])
         model = models / re.sub(r"shuffle\d+$", f"shuffle{shuffle}", _model_of(copy).name)
         result = result | {
             "shuffle": shuffle,
@@ -101,9 +102,10 @@ def publish(
     return result
 
 
-def published(models: Path, key: str) -> dict[str, Any] | None:
-    """What `publish` returned for this key, if it has put a model there."""
-    records = (read_json(record) or {} for record in models.glob(f"[!.]*/{RECORD}"))
+def published(config: Path, key: str) -> dict[str, Any] | None:
+    """What `publish` returned for this key, if it has put a model into this project."""
+    files = config.parent.glob(f"dlc-models-pytorch/iteration-*/[!.]*/{RECORD}")
+    records = (read_json(file) or {} for file in files)
     return next((record for record in records if record.get("key") == key), None)
 
 
@@ -126,8 +128,11 @@ def _model_of(copy: Path) -> Path:
     return model
 
 
-def _number(models: Path, config: Path, copy: Path) -> int:
-    """A shuffle that is free; the same again where a kill came between, if it still is."""
+def _number(models: Path, config: Path, copy: Path, wanted: int) -> int:
+    """A shuffle that is free; the same again where a kill came between, if it still is.
+
+    In a new iteration that is the one which `pose_model` names.
+    """
     kept = copy.parent.parent / "publishing.json"
     taken = set(_numbers(path.name for path in models.iterdir()))
     chosen = (read_json(kept) or {}).get("shuffle")
@@ -137,7 +142,7 @@ def _number(models: Path, config: Path, copy: Path) -> int:
     datasets = config.parent / "training-datasets" / models.name
     taken.update(_numbers(path.name for path in others.glob("*")))
     taken.update(_numbers(path.stem for path in datasets.glob("*/*shuffle*")))
-    shuffle = max(taken, default=0) + 1
+    shuffle = max(taken) + 1 if wanted in taken else wanted
     write_json(kept, {"shuffle": shuffle})
     return shuffle
 

@@ -13,10 +13,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-_MOST_WANTED = 2
-"""A video may make the test set so many times as large as asked for, not larger."""
-
-
 _IMAGE_NUMBER = re.compile(r"(\d{1,18})\.\w+$")
 
 
@@ -49,7 +45,8 @@ def split_frames(
     held_out : collection of (folder, frame index)
         Left out in any case.
     train_share : float
-        About 1 - `train_share` of the frames are left out, at least one.
+        About 1 - `train_share` of the frames are left out: at least one, and beyond those that
+        have to be no more than half.
     seed : str
         Draws the videos; the order of `images` has no say in it.
 
@@ -58,22 +55,22 @@ def split_frames(
     ValueError
         Nothing would be left to train on, or to test on.
     """
-    wanted = max(1, round((1 - train_share) * len(images)))
+    wanted = min(max(1, round((1 - train_share) * len(images))), len(images) // 2)
     test = {row for row, (video, name) in enumerate(images) if (video, frame_of(name)) in held_out}
     of_video: dict[str, set[int]] = defaultdict(set)
     for row, (video, _) in enumerate(images):
         if row not in test:
             of_video[video].add(row)
-    most = min(_MOST_WANTED * wanted, len(images) // 2)
     for video in _drawn(of_video, seed):
-        if len(test) < wanted and len(test | of_video[video]) <= most:
-            test |= of_video[video]
+        with_it = test | of_video[video]
+        if len(with_it) - wanted < wanted - len(test) and 2 * len(with_it) <= len(images):
+            test = with_it  # nearer to what is wanted
     by: Literal["video", "frame"] = "video"
     if len(test) < wanted / 2:
         by = "frame"
         rows = {f"{video}/{name}": row for row, (video, name) in enumerate(images)}
         drawn = [rows[name] for name in _drawn(rows, seed) if rows[name] not in test]
-        test.update(drawn[: min(wanted - len(test), len(images) // 2)])
+        test.update(drawn[: wanted - len(test)])
     train = sorted(set(range(len(images))) - test)
     if not train or not test:
         raise ValueError(f"of {len(images)} labelled frames {len(test)} would be held out")

@@ -24,7 +24,6 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from alwatch.actions.deeplabcut_dataset import (
     held_out_frames,
     read_yaml,
 )
+from alwatch.actions.deeplabcut_progress import Progress, now_text
 from alwatch.actions.deeplabcut_publishing import publish, published
 from alwatch.actions.deeplabcut_settings import (
     check_bodyparts,
@@ -48,7 +48,6 @@ from alwatch.actions.durable import read_json, write_json
 from alwatch.errors import ActionError
 
 _LOCK_S = 30.0
-_UTC = timezone.utc  # noqa: UP017 (DeepLabCut's Python may be 3.10)
 _OF_SNAPSHOT = 12
 """Free space that a training needs, in sizes of its first snapshot: with the optimiser's state,
 three times as large, two kept and one written, and the copy for the project."""
@@ -118,31 +117,32 @@ class _Training:
         self._job = job
         self._config = workdir / "project" / "config.yaml"
         self._base = Path(job["snapshot"]).parent.parent  # the model that it goes on from
-        self._started_at = _now()
-        self._began_s = time.monotonic()
-        self._began_epoch = 0
+        self._progress = Progress(workdir)
 
     def run(self) -> None:
         """Do every step that is not done yet."""
-        result = published(self._base.parent, self._job["key"]) or self._work()
+        result = published(Path(self._job["project"]), self._job["key"]) or self._work()
         write_json(self._workdir / "result.json", result)
-        self._note("done", result["epochs"], result)
+        done = result["epochs"]
+        self._progress.note("done", epoch=done, epochs=done, started_at=result["started_at"])
         shutil.rmtree(self._config.parent, ignore_errors=True)
         for name in ("start.pt", "trained.pt"):
             (self._workdir / name).unlink(missing_ok=True)
 
     def _work(self) -> dict[str, Any]:
-        self._note("preparing")
+        self._progress.note("preparing")
         plan = read_json(self._workdir / "plan.json") or self._prepare()
+        known = {"epochs": plan["epochs"], "started_at": plan["started_at"]}
         trained = self._workdir / "trained.pt"
         if not trained.is_file():
-            self._train(plan, trained)
+            self._train(plan, known, trained)
+        known["epoch"] = plan["epochs"]
         error_px = read_json(self._workdir / "errors.json")
         if error_px is None:
-            self._note("evaluating", plan["epochs"], plan)
+            self._progress.note("evaluating", **known)
             error_px = self._evaluate(plan, trained)
             write_json(self._workdir / "errors.json", error_px)
-        self._note("publishing", plan["epochs"], plan)
+        self._progress.note("publishing", **known)
         result = {
             "key": self._job["key"],
             "base_shuffle": self._job["shuffle"],
@@ -154,7 +154,7 @@ class _Training:
             "error_px": error_px,
             "versions": {name: version(name) for name in ("deeplabcut", "torch")},
             "started_at": plan["started_at"],
-            "ended_at": _now(),
+            "ended_at": now_text(),
         }
         project, settings = Path(self._job["project"]), self._settings(plan)
         return publish(project, self._config, self._base, trained, settings, result)
@@ -175,7 +175,7 @@ class _Training:
             "held_out": held_out_frames(self._config, split),
             "split_by": split.by,
             "n_train": len(split.train),
-            "started_at": self._started_at,
+            "started_at": now_text(),
         }
         write_json(self._workdir / "plan.json", plan)
         return plan
@@ -192,18 +192,19 @@ class _Training:
             own, epochs=plan["epochs"], halved=self._job["halved"], seed=self._job["key"]
         )
 
-    def _train(self, plan: dict[str, Any], trained: Path) -> None:
+    def _train(self, plan: dict[str, Any], known: dict[str, Any], trained: Path) -> None:
         import torch
         from deeplabcut import train_network
 
         folder = self._train_folder()
         self._check_space()
         done, start = self._latest(folder)
-        self._began_epoch, self._began_s = done, time.monotonic()
-        self._note("training", done, plan)
+        self._progress.note("training", epoch=done, **known)
         if done < plan["epochs"]:
             self._configure(plan, folder, done)
-            _after_each_epoch(lambda epoch, loss: self._note("training", epoch, plan, loss))
+            _after_each_epoch(
+                lambda epoch, loss: self._progress.note("training", epoch=epoch, loss=loss)
+            )
             train_network(
                 str(self._config), shuffle=SHUFFLE, trainingsetindex=0, snapshot_path=str(start),
                 epochs=plan["epochs"] - done, device=self._job["device"],
@@ -282,31 +283,6 @@ class _Training:
             for part in ("train", "test")
         }
 
-    # --- progress --------------------------------------------------------------------------
-
-    def _note(
-        self, step: str, epoch: int = 0, plan: dict[str, Any] | None = None, loss: Any = None
-    ) -> None:
-        """Keep how far it is."""
-        epochs = plan["epochs"] if plan else None
-        eta = None
-        if step == "training" and epochs and epoch > self._began_epoch:
-            took_s = (time.monotonic() - self._began_s) / (epoch - self._began_epoch)
-            left = timedelta(seconds=took_s * (epochs - epoch))
-            eta = (datetime.now(_UTC) + left).isoformat(timespec="seconds")
-        write_json(
-            self._workdir / "progress.json",
-            {
-                "step": step,
-                "epoch": epoch,
-                "epochs": epochs,
-                "loss": loss,
-                "started_at": plan["started_at"] if plan else self._started_at,
-                "updated_at": _now(),
-                "eta": eta,
-            },
-        )
-
 
 def _after_each_epoch(tell: Callable[[int, float | None], None]) -> None:
     """Have every epoch told, once its snapshot is on the disk."""
@@ -330,10 +306,6 @@ def _known(value: Any) -> float | None:
 
 def _epochs_of(snapshot: Path) -> int:
     return int(snapshot.stem.rpartition("-")[2])
-
-
-def _now() -> str:
-    return datetime.now(_UTC).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

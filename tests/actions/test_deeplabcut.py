@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from alwatch.actions.deeplabcut import DeepLabCutTraining, progress_of
+from alwatch.actions.deeplabcut import DeepLabCutTraining
 from alwatch.errors import ActionError
 
 KEY = "retrain-1-abcd.1-deeplabcut"
@@ -222,6 +222,15 @@ def test_a_snapshot_that_is_gone_is_asked_for_again(
     assert error.again
 
 
+def test_a_folder_that_cannot_be_written_is_told(
+    deliver: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "work").rmdir()
+    error = fails(deliver, DONE)
+    assert f"{tmp_path / 'work'} cannot be written: No such file" in str(error)
+    assert error.again
+
+
 @pytest.mark.parametrize(
     "evidence", [{"snapshot": "x"}, {"held_out": [["a", 1]]}, {"held_out": [{"folder": "a"}]}]
 )
@@ -237,12 +246,6 @@ def test_a_project_without_a_model_is_refused(deliver: Callable[..., str], proje
     error = fails(deliver, DONE, {}, shuffle=3)
     assert "has shuffle 1" in str(error)
     assert not error.again
-
-
-def test_progress_is_what_the_program_wrote(tmp_path: Path) -> None:
-    assert progress_of(tmp_path) is None
-    (tmp_path / "progress.json").write_text('{"step": "training", "epoch": 3}')
-    assert progress_of(tmp_path) == {"step": "training", "epoch": 3}
 
 
 def is_running(pid: int) -> bool:

@@ -29,6 +29,13 @@ def test_whole_videos_are_left_out() -> None:
     assert not {frames[row][0] for row in split.test} & {frames[row][0] for row in split.train}
 
 
+def test_a_video_is_left_out_only_where_that_comes_nearer_to_the_share() -> None:
+    frames = images(fits=10, large=25, rest=65)
+    for seed in "abcdefgh":
+        split = split_frames(frames, held_out=(), train_share=0.9, seed=seed)
+        assert {frames[row][0] for row in split.test} == {"fits"}
+
+
 def test_frames_that_must_be_are_left_out_before_any_video() -> None:
     frames = images(a=50, b=50)
     held_out = {("a", i) for i in range(10)}

@@ -24,11 +24,12 @@ import pytest
 import torch
 import yaml
 
-from alwatch.actions.deeplabcut import DeepLabCutTraining, progress_of
+from alwatch.actions.deeplabcut import DeepLabCutTraining
 from alwatch.actions.deeplabcut_dataset import copy_project
+from alwatch.actions.deeplabcut_progress import progress_of
 from alwatch.actions.deeplabcut_publishing import publish
 from alwatch.actions.deeplabcut_training import explained
-from alwatch.errors import ActionError
+from alwatch.errors import ActionError, SettingsError
 from alwatch.pose_models.deeplabcut import DeepLabCutModel
 from alwatch.pose_models.deeplabcut_project import DeepLabCutSource
 from tests.actions import tiny_project
@@ -318,6 +319,26 @@ def test_a_kill_at_any_moment_leaves_all_of_the_model_or_nothing_of_it(
         if not killed:
             break
     assert before_call > 5
+
+
+def test_in_a_new_iteration_the_model_is_the_shuffle_that_is_looked_for(
+    project: Path, deeplabcut: ModuleType, tmp_path: Path
+) -> None:
+    """The lab has merged its labels: until there is a model, the new iteration is empty."""
+    base = next(project.parent.glob("dlc-models-pytorch/*/*shuffle1"))
+    text = project.read_text()
+    assert "iteration: 0" in text
+    project.write_text(text.replace("iteration: 0", "iteration: 1"))
+    with pytest.raises(SettingsError, match="no model"):
+        source(project).find()
+    copy_project(project, [], "k", tmp_path / "work/project")
+    weights = Path(shutil.copy(next(base.glob("train/*.pt")), tmp_path / "work/trained.pt"))
+    settings = yaml.safe_load((base / "train/pytorch_config.yaml").read_text())
+    result = {"key": "k", "base_shuffle": 1, "epochs": 9}
+    publish(project, tmp_path / "work/project/config.yaml", base, weights, settings, result)
+    assert source(project).find().snapshot.name == "snapshot-009"
+    loader = deeplabcut.pose_estimation_pytorch.DLCLoader(str(project), shuffle=1)
+    assert len(loader.df_train) > len(loader.df_test) > 0
 
 
 def test_two_trainings_are_not_put_into_a_project_at_once(project: Path, tmp_path: Path) -> None:
