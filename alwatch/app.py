@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from alwatch.scored import Ranking, SnapshotOnSeason
     from alwatch.scoring import Scoring
     from alwatch.seasons import SeasonFigures
+    from alwatch.seasons.rules import Due
     from alwatch.store.projects import Remembered
     from alwatch.store.triggers import Delivery, Firing
     from alwatch.store.videos import StoredVideo
@@ -711,6 +712,54 @@ class App:
             season_budget=rounds.season_budget,
             check_s=rounds.check_s,
         )
+
+    def dry_run(self) -> list[Due]:
+        """What the rules of the settings would have fired over the past.
+
+        Raises
+        ------
+        NothingToDoError
+            There is no rule.
+        """
+        from alwatch.loop import dry_run
+
+        rules = self.loop_rules()
+        if not rules.rules:
+            raise NothingToDoError(
+                f"triggers in {self.settings.source} has no rule, so nothing would have fired; "
+                "add one."
+            )
+        return dry_run(self.store, rules)
+
+    def fire_by_hand(self, rule: str, seasons: Sequence[str]) -> Firing:
+        """Fire a rule of the settings, whatever its conditions say.
+
+        Raises
+        ------
+        SettingsError
+            There is no such rule, or no such season.
+        NothingToDoError
+            The daemon has not looked at a season yet.
+        """
+        from alwatch.loop import fire
+        from alwatch.seasons.rules import Condition, Due
+
+        rules = self.loop_rules()
+        if rule not in rules.actions:
+            there = ", ".join(rules.actions)
+            raise SettingsError(
+                f"RULE is {shown(rule)}; "
+                + (f"rules of the settings: {there}." if there else "the settings have no rule.")
+            )
+        for season in seasons:
+            self.check_season(season, option="SEASON")
+            if season not in self.store.seasons.latest():
+                raise NothingToDoError(
+                    f"Season {shown(season)} has not been looked at yet, so there is no evidence "
+                    "to fire on; let `alwatch run` work first."
+                )
+        asked = (Condition("by_hand", True, "by hand"),)
+        return fire(self.store, rules, Due(rule, self.clock(), dict.fromkeys(seasons, asked)))
 
     def _action_settings(self, action: Action) -> dict[str, Any]:
         """What an action is made of, as JSON; a training is of the project of `pose_model`."""

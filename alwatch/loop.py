@@ -208,14 +208,7 @@ class SeasonLoop:
         )
 
     def _fire(self, due: Due) -> str:
-        firing = self._store.triggers.fire(
-            due.rule,
-            seasons=due.seasons,
-            reason=due.reason,
-            evidence=evidence_of(self._store, due, leaves_out=due.rule in self._rules.leaves_out),
-            actions=self._rules.actions[due.rule],
-            now=self._clock(),
-        )
+        firing = fire(self._store, self._rules, due)
         for season in due.seasons:
             self._store.seasons.enter(season, "retraining asked", due.reason, self._clock())
         return f"rule {due.rule} has fired as {firing.key}: {due.reason}"
@@ -226,6 +219,18 @@ class SeasonLoop:
             answer = answer_to(firing, judgements)
             if answer is not None:
                 self._store.triggers.close(firing, verdict_in_words(answer), self._clock())
+
+
+def fire(store: Store, rules: LoopRules, due: Due) -> Firing:
+    """Keep that a rule fires, with its evidence and all that it asks for."""
+    return store.triggers.fire(
+        due.rule,
+        seasons=due.seasons,
+        reason=due.reason,
+        evidence=evidence_of(store, due, leaves_out=due.rule in rules.leaves_out),
+        actions=rules.actions[due.rule],
+        now=due.at,
+    )
 
 
 def under_way_of(store: Store, season: str) -> UnderWay:

@@ -52,8 +52,8 @@ def season_report(
     -------
     dict
         `season`, `figures`, `labels`, `snapshots` (oldest first), `change` (from the snapshot
-        under which labelling began to the current one; None where there is no such pair) and
-        `rounds` (queue by queue).
+        under which labelling began to the current one; None where there is no such pair),
+        `rounds` (queue by queue) and `history` (its changes of state).
     """
     with store.pools.one_view():
         found = _Season(store, season, seed)
@@ -69,6 +69,14 @@ def season_report(
             "snapshots": found.by_snapshot(),
             "change": found.change(),
             "rounds": found.rounds(),
+            "history": [
+                {
+                    "state": change.state,
+                    "reason": change.reason,
+                    "at": change.at.isoformat(timespec="seconds"),
+                }
+                for change in store.seasons.changes(season)
+            ],
         }
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from alwatch.store.queues import QueueSummary
     from alwatch.store.seasons import SeasonChange
     from alwatch.store.snapshots import CurrentModel, Judgement
+    from alwatch.store.triggers import Firing
 
 
 def archive_status(app: App) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def archive_status(app: App) -> dict[str, Any]:
             for root, online, problem in store.videos.root_problems()
         ],
         "seasons": [row for row, _ in last_assessed(app)],
+        "retraining": [_firing_row(app, f) for f in store.triggers.firings(open_only=True)],
         "queues": [queue_row(queue) for queue in store.queues.summaries()],
         "quarantined": [
             {"video": str(video.path), "reason": video.reason}
@@ -62,6 +64,40 @@ def archive_status(app: App) -> dict[str, Any]:
             if video.present
         ],
     }
+
+
+def _firing_row(app: App, firing: Firing) -> dict[str, Any]:
+    """What an open firing asks for, and how far it is."""
+    from alwatch.actions.deeplabcut_progress import progress_of
+    from alwatch.delivery import workdir_of
+
+    return {
+        "key": firing.key,
+        "seasons": list(firing.seasons),
+        "reason": firing.reason,
+        "fired_at": firing.fired_at.isoformat(timespec="seconds"),
+        "deliveries": [
+            {
+                "delivery": each.id,
+                "kind": each.kind,
+                "state": each.state,
+                "outcome": each.outcome,
+                "progress": progress_of(workdir_of(app.store, each)),
+            }
+            for each in app.store.triggers.deliveries(firing=firing)
+        ],
+    }
+
+
+def progress_in_words(progress: Mapping[str, Any] | None) -> str:
+    """How far a training is: `training, epoch 12 of 200, until 2026-05-01T12:00:00+00:00`."""
+    if not progress:
+        return ""
+    epoch, epochs, eta = (progress.get(name) for name in ("epoch", "epochs", "eta"))
+    parts = [str(progress.get("step", ""))]
+    parts += [f"epoch {epoch} of {epochs}"] * bool(epochs)
+    parts += [f"until {eta}"] * bool(eta)
+    return ", ".join(parts)
 
 
 def last_assessed(app: App) -> list[tuple[dict[str, Any], SeasonFigures | None]]:

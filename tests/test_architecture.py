@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "watch",
     },
     "service": {"app", "errors", "records", "ingest", "watch"},
-    "status": {"app", "records", "store", "gate", "actions", "seasons"},
+    "status": {"app", "records", "store", "gate", "actions", "delivery", "seasons"},
     "snapshots": {"app", "errors", "promotion", "records", "store"},
     "season_report": {"records", "store", "scores", "scored", "seasons"},
     "check": {"app", "config", "errors", "watch", "strategies", "actions"},
@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": {"errors", "records", "service"},
     "demo": {
         "app", "config", "errors", "records", "store", "scores", "status", "web", "pose_models",
-        "sheet", "pages",
+        "sheet", "pages", "season_report",
     },
     "simulate": {
         "errors", "records", "protocols", "strategies", "scores", "pose_models", "labelling",

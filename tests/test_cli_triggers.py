@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from alwatch.seasons import SeasonFigures
 from alwatch.store import Store
+from tests.store.helpers import add_video
 from tests.test_cli import Cli, cli  # noqa: F401 (fixture)
-from tests.videos import write_settings
+from tests.videos import SETTINGS, write_settings
 
 FIRED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 URL = "https://ana:pa55word@hooks.lab.example/T0ken"
@@ -163,3 +165,94 @@ def test_where_none_exists_that_is_said(cli: Cli, command: list[str]) -> None:  
 def test_json_is_whole(fired: Cli) -> None:
     fired("triggers", "--json")
     assert json.loads(fired.out)["firings"]
+
+
+# --- rules and status --------------------------------------------------------------------------
+
+RULE = """\
+triggers:
+  - name: retrain
+    new_labels: 50
+    actions:
+      - {do: file, folder: /elsewhere}
+"""
+
+
+def season_of(new_labels: int) -> dict[str, object]:
+    return SeasonFigures(
+        videos=1, frames=9, labelled=new_labels, queued=0, new_labels=new_labels, coverage=0.5
+    ).as_dict()
+
+
+@pytest.fixture
+def looked_at(cli: Cli) -> Cli:  # noqa: F811
+    """The daemon has looked at a season three times."""
+    write_settings(cli.folder, SETTINGS + RULE)
+    with Store(cli.folder / "state") as store:
+        add_video(store, "2026/a.mp4", [0, 5], season="2026")
+        for hour, new_labels in enumerate((0, 50, 70)):
+            at = FIRED_AT + timedelta(hours=hour)
+            store.seasons.assess("2026", str(new_labels), season_of(new_labels), at)
+    return cli
+
+
+def test_a_dry_run_says_when_rules_would_have_fired_and_fires_nothing(looked_at: Cli) -> None:
+    assert looked_at.json("triggers", "dry-run") == {
+        "would_have_fired": [
+            {
+                "at": "2026-03-01T13:00:00+00:00",
+                "rule": "retrain",
+                "seasons": ["2026"],
+                "reason": "2026: 50 new labels (of 50)",
+            }
+        ]
+    }
+    assert looked_at.json("triggers")["firings"] == []
+    assert looked_at("triggers", "dry-run") == 0
+    assert "50 new labels" in looked_at.out
+
+
+def test_without_a_rule_a_dry_run_says_what_to_do(cli: Cli) -> None:  # noqa: F811
+    write_settings(cli.folder)
+    assert cli("triggers", "dry-run") == 1
+    assert "has no rule" in cli.err
+
+
+def test_a_rule_is_fired_by_hand_with_all_that_it_asks_for(looked_at: Cli) -> None:
+    assert looked_at("triggers", "fire", "retrain", "2026") == 0
+    (firing,) = looked_at.json("triggers")["firings"]
+    assert firing["reason"] == "2026: by hand"
+    assert [each["kind"] for each in firing["deliveries"]] == ["file"]
+    (shown_firing,) = looked_at.json("status")["retraining"]
+    assert shown_firing["key"] == firing["key"]
+    assert looked_at("status") == 0
+    assert "retraining  retrain-1-" in looked_at.out
+    assert "1 file: waiting" in looked_at.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["retrian", "2026"], "rules of the settings: retrain"),
+        (["retrain", "2062"], "seasons that exist: 2026"),
+    ],
+)
+def test_a_wrong_rule_or_season_is_refused(
+    looked_at: Cli, arguments: list[str], words: str
+) -> None:
+    assert looked_at("triggers", "fire", *arguments) == 2
+    assert words in looked_at.err
+    assert looked_at.json("triggers")["firings"] == []
+
+
+def test_how_far_a_training_is_stands_in_the_status(looked_at: Cli) -> None:
+    assert looked_at("triggers", "fire", "retrain", "2026") == 0
+    (firing,) = looked_at.json("triggers")["firings"]
+    workdir = looked_at.folder / "state" / "deliveries" / firing["deliveries"][0]["key"]
+    workdir.mkdir(parents=True)
+    progress = {"step": "training", "epoch": 12, "epochs": 200, "eta": "2026-03-02T08:00:00+00:00"}
+    (workdir / "progress.json").write_text(json.dumps(progress))
+    (row,) = looked_at.json("status")["retraining"]
+    assert row["deliveries"][0]["progress"] == progress
+    assert looked_at("status") == 0
+    assert "training, epoch 12 of 200, until 2026-03-02T08:00:00+00:00" in looked_at.out

@@ -34,10 +34,21 @@ def status(context: click.Context, as_json: bool) -> None:
         click.echo(f"root      {shown(root['root'])}: {shown(root['problem'])}")
     if seasons:
         print_seasons(seasons)
+    for firing in report["retraining"]:
+        _print_firing(firing)
     if report["queues"]:
         print_table(report["queues"], QUEUE_COLUMNS)
     for video in report["quarantined"]:
         click.echo(f"quarantined  {shown(video['video'])}\n    {shown(video['reason'])}")
+
+
+def _print_firing(firing: dict[str, Any]) -> None:
+    from alwatch.status import progress_in_words
+
+    click.echo(f"retraining  {firing['key']} since {firing['fired_at']}: {shown(firing['reason'])}")
+    for each in firing["deliveries"]:
+        told = progress_in_words(each["progress"]) or each["outcome"] or ""
+        click.echo(f"    {each['delivery']} {each['kind']}: {each['state']} {shown(told)}".rstrip())
 
 
 @alwatch.command()

@@ -128,7 +128,8 @@ def _print_report(report: dict[str, Any]) -> None:
             rows, ["snapshot", "since", "labels", "uncertainty", "error", "honest", "honest_frames"]
         )
     if report["change"]:
-        click.echo(shown(f"\nFrom {report['change']['before']} to {report['change']['after']}:"))
+        click.echo()
+        click.echo(shown(f"From {report['change']['before']} to {report['change']['after']}:"))
         print_table(report["change"]["bodyparts"], ["bodypart", "before_px", "after_px", "frames"])
         videos = [row | {"video": Path(row["video"]).name} for row in report["change"]["videos"]]
         print_table(videos, ["video", "before_px", "after_px", "frames", "honest"])

@@ -56,6 +56,41 @@ def triggers_show(context: click.Context, key: str, as_json: bool) -> None:
     print_json(firing.evidence)
 
 
+@triggers.command("dry-run")
+@json_option
+@click.pass_context
+def triggers_dry_run(context: click.Context, as_json: bool) -> None:
+    """Say what the rules of the settings would have fired over the past, and when.
+
+    Nothing is asked for. The past is what the daemon found the seasons to be like.
+    """
+    rows = [
+        {
+            "at": due.at.isoformat(timespec="seconds"),
+            "rule": due.rule,
+            "seasons": list(due.seasons),
+            "reason": due.reason,
+        }
+        for due in app_of(context).dry_run()
+    ]
+    if as_json:
+        print_json({"would_have_fired": rows})
+    elif rows:
+        print_table(rows, ["at", "rule", "seasons", "reason"])
+    else:
+        click.echo("No rule would have fired.")
+
+
+@triggers.command("fire")
+@click.argument("rule", metavar="RULE")
+@click.argument("seasons", metavar="SEASON...", nargs=-1, required=True)
+@click.pass_context
+def triggers_fire(context: click.Context, rule: str, seasons: tuple[str, ...]) -> None:
+    """Fire RULE of the settings by hand for SEASON, whatever its conditions say."""
+    firing = app_of(context).fire_by_hand(rule, seasons)
+    click.echo(f"Fired {firing.key}; the daemon makes its deliveries.")
+
+
 @triggers.command("retry")
 @_delivery
 @click.pass_context

@@ -20,8 +20,10 @@ from alwatch.demo.labelling import examples_of, label_before, label_queue
 from alwatch.demo.retrain import add_model
 from alwatch.errors import AlwatchError, SettingsError
 from alwatch.pages import queue_page
+from alwatch.season_report import season_report, summary_of
 from alwatch.sheet import draw_score_sheet
 from alwatch.web.queue_page import write_queue_page
+from alwatch.web.season_page import write_season_page
 
 PATIENCE_S = 300.0
 VIDEOS, SECONDS = 6, 6.0
@@ -70,7 +72,7 @@ triggers:
 
 
 def run_demo(folder: Path, *, seed: int, say: Callable[[str], None]) -> Path:
-    """Play two seasons of a lab, in about a minute, with the real daemon.
+    """Play two seasons of a lab, in a minute or two, with the real daemon.
 
     The first season is labelled, and a small model trained on it, when the daemon starts. The
     second one looks different: drift is found, a queue goes out, its frames are labelled by an
@@ -227,7 +229,10 @@ def _tell(
     command = f"alwatch --config {folder / 'alwatch.yaml'} queue {season} --seed {seed}"
     shown_page = queue_page(app, queue, command=command, score_sheet=sheet.read_bytes())
     write_queue_page(folder / "queue.html", shown_page)
-    return folder / "queue.html"
+    say(f"The queue, its reasons and the score maps: {folder / 'queue.html'}")
+    report = season_report(app.store, season, app.seasons()[season])
+    write_season_page(folder / "season.html", report, summary_of(report))
+    return folder / "season.html"
 
 
 def true_error_px(app: App, sha256: str, season: str, truth: Mapping[Path, DrawnVideo]) -> float:
