@@ -447,8 +447,9 @@ class Queue(Section):
         "less than this share of a video's neighbouring frames do.",
     )
     audit_share: Share = Field(
-        default=0.0,
-        description="Share of a queue that is drawn at random, to measure the true error.",
+        default=0.1,
+        description="Share of a queue that is drawn at random, to measure the true error: by it "
+        "seasons are watched and new snapshots judged.",
     )
 
 

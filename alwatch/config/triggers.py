@@ -38,7 +38,7 @@ class Rounds(Section):
         "It does so only where exports names a project.",
     )
     check_s: Period = Field(
-        default=3600, description="Seconds between two looks at what the seasons need."
+        default=900, description="Seconds between two looks at what the seasons need."
     )
     drift_alpha: _Open = Field(
         default=0.05,
