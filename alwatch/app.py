@@ -36,7 +36,7 @@ from alwatch.store import Store
 if TYPE_CHECKING:
     from alwatch.actions.supervisor import ActionProcess
     from alwatch.config.sections import Export
-    from alwatch.config.triggers import Action
+    from alwatch.config.triggers import Action, Trigger
     from alwatch.delivery import Deliverer
     from alwatch.index import FrameIndex, IndexState, Neighbour
     from alwatch.ingest import Ingest
@@ -156,6 +156,12 @@ def locate_part(kind: str, name: str, *, setting: str) -> str:
 def utc_now() -> datetime:
     """The time of day."""
     return datetime.now(UTC)
+
+
+def _only_trains_here(rule: Trigger) -> bool:
+    """Whether no other training than alwatch's own, which leaves out the audit, can follow."""
+    kinds = {action.do for action in rule.actions}
+    return "deeplabcut" in kinds and not kinds & {"command", "slurm"}
 
 
 class App:
@@ -703,9 +709,7 @@ class App:
                 for rule in settings.triggers
             },
             leaves_out=frozenset(
-                rule.name
-                for rule in settings.triggers
-                if rule.held_out or all(action.do == "deeplabcut" for action in rule.actions)
+                rule.name for rule in settings.triggers if rule.held_out or _only_trains_here(rule)
             ),
             last_days={one.season: one.last for one in settings.season.ranges},
             budget=settings.queue.budget,

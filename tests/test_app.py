@@ -95,3 +95,56 @@ def test_a_stride_takes_the_place_of_the_rate(tmp_path: Path) -> None:
 def test_nothing_embedded_is_the_answer_no(tmp_path: Path) -> None:
     with pytest.raises(NothingToDoError, match="no frame is embedded with it yet"):
         make_app(tmp_path).embedded_with()
+
+
+# --- trigger rules -------------------------------------------------------------------------------
+
+TRAINING = """\
+pose_model:
+  kind: deeplabcut
+  project: lab/config.yaml
+  shuffle: 3
+  device: cuda:1
+triggers:
+  - name: retrain
+    new_labels: 50
+    actions:
+      - {do: deeplabcut, epochs: 20}
+  - name: tell
+    season_ended: true
+    actions:
+      - {do: deeplabcut, device: cpu}
+      - {do: file, folder: told}
+  - name: also
+    new_labels: 50
+    actions:
+      - {do: deeplabcut}
+      - {do: command, command: [train]}
+"""
+
+
+def test_a_training_is_of_the_project_of_pose_model(tmp_path: Path) -> None:
+    rules = make_app(tmp_path, SETTINGS + TRAINING).loop_rules()
+    ((kind, settings),) = rules.actions["retrain"]
+    assert kind == "deeplabcut"
+    assert {name: settings[name] for name in ("project", "shuffle", "device", "epochs")} == {
+        "project": str(tmp_path / "lab/config.yaml"),
+        "shuffle": 3,
+        "device": "cuda:1",
+        "epochs": 20,
+    }
+    assert rules.actions["tell"][0][1]["device"] == "cpu"
+    # After the third rule a snapshot may come from elsewhere.
+    assert rules.leaves_out == {"retrain", "tell"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("kind: deeplabcut", "kind: sleap", "not train with DeepLabCut"),
+        ("name: tell", "name: retrain", "give each rule a name of its own"),
+    ],
+)
+def test_rules_that_cannot_work_are_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        make_app(tmp_path, SETTINGS + TRAINING.replace(old, new, 1))

@@ -455,3 +455,54 @@ def test_a_verdict_does_not_overrule_a_person(
     model.judge_once()
     assert lab.current == "snapshot-100"
     assert lab.verdicts[-1] == ("snapshot-100", "promoted", "hand")
+
+
+# --- what the training has left out --------------------------------------------------------------
+
+
+def ask_for_training(lab: Lab, *, left_out: bool) -> None:
+    audited = [list(at) for at in lab.store.queues.audit_frames()]
+    lab.store.triggers.fire(
+        "retrain",
+        seasons=["2025"],
+        reason="six new labels",
+        evidence={"labelled": {"2025": 6}, "left_out": audited if left_out else []},
+        actions=[("command", {"command": ["train"]})],
+        now=lab.later(1),
+    )
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_a_training_that_left_the_audited_frames_out_is_judged_on_them(
+    lab: Lab, model: CurrentPoseModel, left_out: bool
+) -> None:
+    ask_for_training(lab, left_out=left_out)
+    lab.train(100, 2.0)
+    settled(lab, model)
+    lab.score_all(model)
+    assert lab.current == "snapshot-100"
+    assert ("it may have been trained on them" in lab.reason) is not left_out
+    assert len(lab.store.snapshots.held_out(snapshot(100))) == (6 if left_out else 0)
+
+
+def test_a_snapshot_that_was_there_before_the_training_was_asked_for_left_nothing_out(
+    lab: Lab, model: CurrentPoseModel
+) -> None:
+    lab.train(100, 2.0)
+    lab.later(2)
+    model.look()  # it is seen here, and rests
+    ask_for_training(lab, left_out=True)
+    lab.later(11)
+    lab.score_all(model)
+    assert lab.store.snapshots.held_out(snapshot(100)) == frozenset()
+
+
+def test_a_firing_that_is_closed_tells_nothing_of_later_snapshots(
+    lab: Lab, model: CurrentPoseModel
+) -> None:
+    ask_for_training(lab, left_out=True)
+    lab.store.triggers.close(lab.store.triggers.firings()[0], "by hand", lab.now)
+    lab.train(100, 2.0)
+    settled(lab, model)
+    lab.score_all(model)
+    assert lab.store.snapshots.held_out(snapshot(100)) == frozenset()
