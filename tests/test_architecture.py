@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": {"errors", "records", "service"},
     "demo": {
         "app", "config", "errors", "records", "store", "scores", "status", "web", "pose_models",
-        "sheet", "pages", "season_report",
+        "sheet", "pages", "season_report", "seasons",
     },
     "simulate": {
         "errors", "records", "protocols", "strategies", "scores", "pose_models", "labelling",

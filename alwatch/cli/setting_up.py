@@ -69,7 +69,7 @@ def check(context: click.Context, as_json: bool) -> None:
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Draws another archive.")
 def demo(into: Path, seed: int) -> None:
-    """Draw a two-season archive, let the daemon ingest it, and show the queue it leads to."""
+    """Play two seasons with the real daemon: drift, queue, labels, retraining, judgement."""
     from alwatch.demo.run import run_demo
 
     page = run_demo(into.absolute(), seed=seed, say=click.echo)

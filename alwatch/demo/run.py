@@ -21,6 +21,7 @@ from alwatch.demo.retrain import add_model
 from alwatch.errors import AlwatchError, SettingsError
 from alwatch.pages import queue_page
 from alwatch.season_report import season_report, summary_of
+from alwatch.seasons.assess import inputs_of
 from alwatch.sheet import draw_score_sheet
 from alwatch.web.queue_page import write_queue_page
 from alwatch.web.season_page import write_season_page
@@ -30,6 +31,7 @@ VIDEOS, SECONDS = 6, 6.0
 LABEL_STRIDE = 5
 SHEET_FRAMES = 4
 _POLL_S = 0.2
+_QUIET_POLLS = 5  # the figures are there a moment before the state that they lead to
 _MARKER = ".alwatch-demo"
 
 SETTINGS = """\
@@ -162,7 +164,9 @@ class _Watch:
         """
         until_s = time.monotonic() + PATIENCE_S
         n_videos = sum(video.season == season for video in truth.values())
-        while not self._is_quiet(season, n_videos):
+        quiet = 0
+        while quiet < _QUIET_POLLS:
+            quiet = quiet + 1 if self._is_quiet(season, n_videos) else 0
             if self._daemon.poll() is not None or time.monotonic() > until_s:
                 raise AlwatchError(self._why())
             time.sleep(_POLL_S)
@@ -181,6 +185,7 @@ class _Watch:
             and assessment.figures["videos"] == n_videos
             and assessment.figures["snapshot"] == snapshot.sha256
             and store.scores.progress(snapshot).videos_left == 0
+            and assessment.inputs == inputs_of(store, self._app.embedded_with())[season]
         )
 
     def _tell_changes(self) -> None:
