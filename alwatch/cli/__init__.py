@@ -12,7 +12,14 @@ from typing import NoReturn
 
 import click
 
-from alwatch.cli import experiments, reports, rounds, setting_up, working  # noqa: F401 (commands)
+from alwatch.cli import (  # noqa: F401 (commands)
+    experiments,
+    keeping,
+    reports,
+    rounds,
+    setting_up,
+    working,
+)
 from alwatch.cli.root import alwatch
 from alwatch.errors import AlwatchError, NothingToDoError, SettingsError, shown
 

@@ -31,6 +31,7 @@ from alwatch.config.values import (
     Folder,
     Names,
     NotEmpty,
+    NotNegative,
     Period,
     Rate,
     Ratio,
@@ -500,12 +501,7 @@ class Export(Section):
     @field_validator("project")
     @classmethod
     def _outside_the_archive(cls, project: Path, info: ValidationInfo) -> Path:
-        root = next((r for r in reading_of(info).roots if project.is_relative_to(r)), None)
-        if root is not None:
-            raise fault(
-                f"lie outside the archive folder {root}, because nothing is ever written there"
-            )
-        return project
+        return outside_the_archive(project, info)
 
     @field_validator("bodyparts")
     @classmethod
@@ -523,6 +519,38 @@ class Labels(Section):
     scan_s: Period = Field(
         default=300, description="Seconds between two looks for what has been labelled."
     )
+
+
+class Backup(Section):
+    """The daemon's backups of its database."""
+
+    folder: Folder | None = Field(
+        default=None,
+        description="Where they are kept, best on another disk; it must be there. By default "
+        "`backups` in state_dir, which is made.",
+        examples=["/mnt/backups/alwatch"],
+    )
+    every_h: NotNegative = Field(
+        default=24, description="Hours between two of them; 0 for none but those made by hand."
+    )
+    keep: Count = Field(
+        default=7,
+        description="How many of the newest are kept, beside the last one of each week for eight "
+        "weeks.",
+    )
+
+    @field_validator("folder")
+    @classmethod
+    def _outside_the_archive(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
+        return outside_the_archive(folder, info) if folder else None
+
+
+def outside_the_archive(path: Path, info: ValidationInfo) -> Path:
+    """Refuse a place of alwatch's own in a folder where nothing is ever written."""
+    root = next((r for r in reading_of(info).roots if path.is_relative_to(r)), None)
+    if root is not None:
+        raise fault(f"lie outside the archive folder {root}, because nothing is ever written there")
+    return path
 
 
 class Settings(Section):
@@ -557,6 +585,7 @@ class Settings(Section):
         default=(), description="The rules that ask for retraining."
     )
     promotion: Promotion = Field(default_factory=Promotion, description=Promotion.__doc__)
+    backup: Backup = Field(default_factory=Backup, description=Backup.__doc__)
 
     _source: Path = PrivateAttr()
 

@@ -22,6 +22,10 @@ class Backup:
     path: Path
     made_at: datetime
 
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return {"backup": str(self.path), "made_at": self.made_at.isoformat(timespec="seconds")}
+
 
 def backup_name(now: datetime) -> str:
     """What a backup that is made now is called."""

@@ -48,6 +48,12 @@ def faults_of(database: Path, *, backups: Path) -> Iterator[str]:
         yield f"the file is damaged: {error}"
 
 
+def schema_of_database(database: Path) -> int:
+    """The schema version of a sound database, which is not touched."""
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _faults(db: sqlite3.Connection) -> Iterator[str]:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
