@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from alwatch.backups import RETRY_S, BackupClock
+from alwatch.config import settings_table
 from alwatch.store import database_in
-from alwatch.store.backing_up import back_up
-from alwatch.store.backup_files import backups_in
+from alwatch.store.backing_up import SPARE_BYTES, back_up
+from alwatch.store.backup_files import WEEKS, backups_in
+from alwatch.store.damage import ARRAY_TABLES, WHOLE_BYTES
 from tests.store.helpers import NOW
 from tests.store.test_backing_up import filled, n_videos
+from tests.test_readme import README
 
 DAY_S = 86400.0
 
@@ -150,3 +153,16 @@ def test_a_tick_does_not_wait_and_a_stop_leaves_nothing_half_made(
     closing.set()
     end.join(60)
     assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_the_figures_in_the_readme_are_those_of_the_code() -> None:
+    section = README.read_text("utf-8").split("## Backups")[1].split("\n## ")[0]
+    settings = {name: default for name, default, _ in settings_table()}
+    assert (settings["backup.every_h"], settings["backup.keep"]) == ("24", "7")
+    assert "once a day (`backup.every_h`)" in section
+    assert "last seven (`backup.keep`) and one of each week for eight weeks" in section
+    assert WEEKS == 8
+    assert SPARE_BYTES == WHOLE_BYTES == 256 * 2**20
+    assert "would not keep 256 MiB free" in section
+    assert "all of it up to 256 MiB, above that all but vectors and" in section
+    assert ARRAY_TABLES == ("vectors", "scores")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alwatch.errors import DamagedStoreError
 from alwatch.records import EmbedderIdentity, FileSignature, LabelledPoint, Snapshot
 from alwatch.store import Store, backups_beside, database_in
 from alwatch.store.backing_up import schema_of, write_backup
@@ -169,7 +170,7 @@ def test_a_backup_of_then_can_be_brought_back_today(
 
 def test_a_damaged_old_database_is_not_migrated(state: Path, version: int) -> None:
     damage(database_in(state), "queues")
-    with pytest.raises(Exception, match="is damaged"):
+    with pytest.raises(DamagedStoreError):
         Store(state)
     with sqlite3.connect(database_in(state)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (version,)
