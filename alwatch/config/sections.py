@@ -41,6 +41,7 @@ from alwatch.config.values import (
     Share,
     Text,
     Whole,
+    outside_the_archive,
     reading_of,
 )
 
@@ -498,10 +499,7 @@ class Export(Section):
             raise fault("be set where url is, and nowhere else")
         return token_file
 
-    @field_validator("project")
-    @classmethod
-    def _outside_the_archive(cls, project: Path, info: ValidationInfo) -> Path:
-        return outside_the_archive(project, info)
+    _outside_the_archive = field_validator("project")(outside_the_archive)
 
     @field_validator("bodyparts")
     @classmethod
@@ -539,18 +537,7 @@ class Backup(Section):
         "weeks.",
     )
 
-    @field_validator("folder")
-    @classmethod
-    def _outside_the_archive(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
-        return outside_the_archive(folder, info) if folder else None
-
-
-def outside_the_archive(path: Path, info: ValidationInfo) -> Path:
-    """Refuse a place of alwatch's own in a folder where nothing is ever written."""
-    root = next((r for r in reading_of(info).roots if path.is_relative_to(r)), None)
-    if root is not None:
-        raise fault(f"lie outside the archive folder {root}, because nothing is ever written there")
-    return path
+    _outside_the_archive = field_validator("folder")(outside_the_archive)
 
 
 class Settings(Section):

@@ -116,3 +116,11 @@ Device = Annotated[
     str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$"), Must("auto, cpu, cuda or cuda:N")
 ]
 Names = Annotated[tuple[Text, ...], Must("a list of texts")]
+
+
+def outside_the_archive(path: Path | None, info: ValidationInfo) -> Path | None:
+    """Refuse a place of which a part lies in an archive folder; for `field_validator`s."""
+    root = next((r for r in reading_of(info).roots if path and path.is_relative_to(r)), None)
+    if root is not None:
+        raise fault(f"lie outside the archive folder {root}, because nothing is ever written there")
+    return path
