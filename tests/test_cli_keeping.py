@@ -46,6 +46,23 @@ def test_a_backup_goes_where_it_is_wanted(archive: Cli) -> None:
     assert list((archive.folder / "stick").iterdir()) == [kept]
 
 
+def test_check_says_where_backups_go_and_when_they_cannot(archive: Cli) -> None:
+    def told() -> str:
+        archive("check")
+        lines = archive.out.splitlines()
+        at = next(n for n, line in enumerate(lines) if "backup.folder" in line)
+        return "\n".join(lines[at : at + 2])
+
+    assert f"{archive.folder}/state/backups; none yet" in told()
+    made = archive.json("backup")["made_at"]
+    assert f"the newest is of {made[:10]} {made[11:16]} UTC" in told()
+    (archive.folder / "alwatch.yaml").open("a").write("backup: {folder: drive}\n")
+    assert f"{archive.folder}/drive is not there\n      -> make it, or mount" in told()
+    assert archive("check") == 1
+    (archive.folder / "drive").mkdir()
+    assert f"{archive.folder}/drive; none yet" in told()
+
+
 def test_a_damaged_database_is_found_named_and_brought_back(archive: Cli) -> None:
     made = archive.json("backup")["backup"]
     assert archive("queue", "s", "--budget", 2) == 0
