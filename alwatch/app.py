@@ -31,14 +31,15 @@ from alwatch.errors import (
 )
 from alwatch.records import EmbedderIdentity, SeenFile
 from alwatch.season_rules import SeasonRange, SeasonRule, named_group, season_of
-from alwatch.store import Store
+from alwatch.store import Store, backups_beside, database_in
 
 if TYPE_CHECKING:
     from alwatch.actions.supervisor import ActionProcess
+    from alwatch.backups import BackupClock
     from alwatch.config.sections import Export
     from alwatch.config.triggers import Action, Trigger
     from alwatch.delivery import Deliverer
-    from alwatch.index import FrameIndex, IndexState, Neighbour
+    from alwatch.index import FrameIndex, IndexState, Neighbour, VectorsSince
     from alwatch.ingest import Ingest
     from alwatch.loop import LoopRules, SeasonLoop
     from alwatch.pose_models.process import PoseProcess
@@ -56,7 +57,9 @@ if TYPE_CHECKING:
     from alwatch.scoring import Scoring
     from alwatch.seasons import SeasonFigures
     from alwatch.seasons.rules import Due
+    from alwatch.store.backup_files import Backup
     from alwatch.store.projects import Remembered
+    from alwatch.store.restoring import Restored
     from alwatch.store.triggers import Delivery, Firing
     from alwatch.store.videos import StoredVideo
     from alwatch.strategies.pool import Limits
@@ -190,12 +193,119 @@ class App:
     @cached_property
     def store(self) -> Store:
         """The open state folder."""
-        return Store(self.settings.state_dir, checkpoints=self._is_daemon)
+        return Store(
+            self.settings.state_dir, checkpoints=self._is_daemon, backups=self.backup_folder
+        )
 
     def close(self) -> None:
         """Close what was opened."""
-        if "store" in self.__dict__:
-            self.store.close()
+        for name in {"backups", "store"} & self.__dict__.keys():
+            getattr(self, name).close()
+
+    # --- the database --------------------------------------------------------------------------
+
+    @property
+    def database(self) -> Path:
+        """The database, whether it is there or not."""
+        return database_in(self.settings.state_dir)
+
+    @property
+    def backup_folder(self) -> Path:
+        """Where backups are kept."""
+        return self.settings.backup.folder or backups_beside(self.settings.state_dir)
+
+    def newest_backup(self) -> Backup | None:
+        """The newest of the backups that are kept."""
+        from alwatch.store.backup_files import backups_in
+
+        return next(reversed(backups_in(self.backup_folder)), None)
+
+    @cached_property
+    def backups(self) -> BackupClock:
+        """What makes backups beside the daemon's work."""
+        from alwatch.backups import BackupClock
+
+        return BackupClock(
+            self.database,
+            self.backup_folder,
+            every_s=self.settings.backup.every_h * 3600,
+            keep=self.settings.backup.keep,
+            clock=self.clock,
+            timer=time.monotonic,
+        )
+
+    def back_up(self, file: Path | None = None) -> Backup:
+        """Make a backup now, in the folder of backups or as the file that is named.
+
+        Parameters
+        ----------
+        file : Path, optional
+            Where it is a folder, the backup gets a name in it.
+
+        Raises
+        ------
+        SettingsError
+            It lies in the archive.
+        StoreError
+            There is no database yet, it is damaged, or the backup cannot be written.
+        """
+        from alwatch.store.backing_up import back_up, write_backup
+        from alwatch.store.backup_files import Backup, backup_name
+
+        now = self.clock()
+        if file is None:
+            keep = self.settings.backup.keep
+            return back_up(self.database, self.backup_folder, keep=keep, now=now)
+        target = file / backup_name(now) if file.is_dir() else file
+        self._refuse_in_archive("The backup", target)
+        write_backup(self.database, target)
+        return Backup(target, now)
+
+    def restore(self, file: Path) -> Restored:
+        """Put a backup in the database's place; only the lock's holder may call this.
+
+        Raises
+        ------
+        StoreError
+            As `store.restoring.restore_backup`.
+        """
+        from alwatch.store.restoring import restore_backup
+
+        index = self.settings.state_dir / "index"
+        return restore_backup(file, self.database, index=index, now=self.clock())
+
+    def verify(self) -> Iterator[str]:
+        """What is wrong with the database and the similarity index, one line each.
+
+        Raises
+        ------
+        NothingToDoError
+            There is no database yet.
+        StoreError
+            It cannot be read.
+        """
+        from alwatch.store.connection import SCHEMA_VERSION
+        from alwatch.store.integrity import faults_of, schema_of_database
+
+        if not self.database.exists():
+            raise NothingToDoError(
+                f"{shown(self.database)} is not there, so there is nothing to look through; "
+                "`alwatch ingest` makes it."
+            )
+        is_sound = True
+        for fault in faults_of(self.database, backups=self.backup_folder):
+            is_sound = False
+            yield fault
+        if is_sound and schema_of_database(self.database) == SCHEMA_VERSION:
+            yield from self._index_faults()
+
+    def _index_faults(self) -> Iterator[str]:
+        with self.store.pools.one_view():
+            for identity in self.store.pools.embedders():
+                index = self._index_of(identity)
+                parts = self._parts_since(identity)
+                if fault := index.fault(parts):
+                    yield f"the similarity index of {shown(identity.name)} {fault}"
 
     # --- exchangeable parts --------------------------------------------------------------------
 
@@ -621,24 +731,30 @@ class App:
 
     def refresh_index(self, *, rebuild: bool = False) -> tuple[FrameIndex, IndexState]:
         """The similarity index, brought up to date with the store."""
-        from alwatch.index import FrameIndex
-
         identity = self.embedded_with()
-        index = FrameIndex(
-            self.settings.state_dir / "index",
-            embedder=f"{identity.name} {identity.weights}",
-            dim=identity.dim,
-        )
+        index = self._index_of(identity)
         with self.store.pools.one_view():
             state = index.refresh(
-                lambda revision: (
-                    (part.video_id, part.revision, part.frame_indices, part.matrix)
-                    for part in self.store.pools.vectors_since(identity, revision)
-                ),
+                self._parts_since(identity),
                 n_frames=self.store.pools.n_vectors(identity),
                 rebuild=rebuild,
             )
         return index, state
+
+    def _index_of(self, identity: EmbedderIdentity) -> FrameIndex:
+        from alwatch.index import FrameIndex
+
+        return FrameIndex(
+            self.settings.state_dir / "index",
+            embedder=f"{identity.name} {identity.weights}",
+            dim=identity.dim,
+        )
+
+    def _parts_since(self, identity: EmbedderIdentity) -> VectorsSince:
+        return lambda revision: (
+            (part.video_id, part.revision, part.frame_indices, part.matrix)
+            for part in self.store.pools.vectors_since(identity, revision)
+        )
 
     def similar(self, video: Path, frame: int, k: int) -> tuple[int, list[tuple[Path, Neighbour]]]:
         """The frames of the archive most like one frame.
@@ -885,13 +1001,7 @@ class App:
         """
         from alwatch.rounds import export_queue
 
-        place = Path(os.path.realpath(project))
-        for root in self.settings.archive:
-            if place.is_relative_to(os.path.realpath(root.path)):
-                raise SettingsError(
-                    f"The project is {shown(project)}; it must lie outside the archive folder "
-                    f"{shown(root.path)}, because nothing is ever written there."
-                )
+        self._refuse_in_archive("The project", project)
         return export_queue(
             self.store,
             queue,
@@ -902,6 +1012,15 @@ class App:
             names=self._names_in(to, project),
             now=self.clock(),
         )
+
+    def _refuse_in_archive(self, what: str, path: Path) -> None:
+        place = Path(os.path.realpath(path))
+        for root in self.settings.archive:
+            if place.is_relative_to(os.path.realpath(root.path)):
+                raise SettingsError(
+                    f"{what} is {shown(path)}; it must lie outside the archive folder "
+                    f"{shown(root.path)}, because nothing is ever written there."
+                )
 
     def withdraw_queue(self, queue: Queue) -> int:
         """Take a queue that nobody has worked on back out of its projects; images removed."""

@@ -46,6 +46,7 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
     app = App(settings)
     yield Finding("settings", "ok", f"{settings.source} is valid")
     yield _state_dir(settings.state_dir)
+    yield _backups(app)
     yield from (_root(root) for root in app.watched_roots())
     yield from _inotify(app.watched_roots())
     yield _parts("queue.strategy", lambda: _strategy(app))
@@ -94,6 +95,19 @@ def _state_dir(path: Path) -> Finding:
     if free_bytes < ENOUGH_DISK_BYTES:
         return Finding("state_dir", "warning", found, "make room on that disk before long")
     return Finding("state_dir", "ok", found)
+
+
+def _backups(app: App) -> Finding:
+    folder, newest = app.backup_folder, app.newest_backup()
+    named = app.settings.backup.folder
+    if named is not None and not (named.is_dir() and os.access(named, os.W_OK)):
+        problem = "cannot be written" if named.is_dir() else "is not there"
+        remedy = "make it, or mount its drive, so that this user can write there"
+        return Finding("backup.folder", "fault", f"{named} {problem}", remedy)
+    if not app.settings.backup.every_h:
+        return Finding("backup.folder", "ok", f"{folder}; none is made by itself")
+    told = f"the newest is of {newest.made_at:%Y-%m-%d %H:%M} UTC" if newest else "none yet"
+    return Finding("backup.folder", "ok", f"{folder}; {told}")
 
 
 def _root(root: WatchedRoot) -> Finding:

@@ -63,6 +63,10 @@ class StoreError(AlwatchError):
     """The state folder cannot be used: locked, too new, not writable, or damaged."""
 
 
+class DamagedStoreError(StoreError):
+    """The database is damaged: nothing mends it but a backup, and nothing may be written to it."""
+
+
 class ExportError(AlwatchError):
     """A labelling project cannot take a queue as it is."""
 

@@ -25,6 +25,9 @@ FLAT_LIMIT = 200_000
 RECALL_AIM = 0.95
 _RECALL_QUERIES, _RECALL_NEIGHBOURS = 200, 10
 
+_KEPT_ERROR = 2e-3  # an element of a unit vector in float16 is off by 5e-4 at most
+_REBUILD = "`alwatch reindex` makes it anew"
+
 VectorsSince = Callable[[int], Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.float16]]]]
 """Given a revision: (video id, revision, frame indices, float16 matrix) of what came after it."""
 
@@ -143,6 +146,37 @@ class FrameIndex:
             for similarity, row in zip(similarities[0], rows[0], strict=True)
             if row >= 0
         ]
+
+    def fault(self, vectors_since: VectorsSince) -> str | None:
+        """What is wrong with the cache; None where it agrees with the store, or is only behind.
+
+        Parameters
+        ----------
+        vectors_since : callable
+        """
+        if not self._state_file.exists():
+            return None
+        state = self._load()
+        if state is None:
+            return "cannot be read, or is not what was written; the next search makes it anew"
+        if state.kind == "ivf":
+            self._faiss.make_direct_map()
+        order = np.lexsort((self._rows[:, 1], self._rows[:, 0]))
+        video_ids = self._rows[order, 0]
+        n_told = 0
+        for video_id, revision, frames, matrix in vectors_since(0):
+            rows = order[slice(*np.searchsorted(video_ids, [video_id, video_id + 1]))]
+            n_told += len(rows)
+            if revision > state.revision:
+                continue  # written since
+            if not np.array_equal(self._rows[rows, 1], frames):
+                return f"has other frames of video {video_id} than the database; {_REBUILD}"
+            kept = self._faiss.reconstruct_batch(rows)
+            if not np.allclose(kept, _unit_rows([matrix], self._dim), atol=_KEPT_ERROR):
+                return f"has other vectors of video {video_id} than the database; {_REBUILD}"
+        if n_told != len(self._rows):
+            return f"has frames of videos that the database does not have; {_REBUILD}"
+        return None
 
     def _load(self) -> IndexState | None:
         """The cached state, with the index loaded; None where anything about it is wrong."""

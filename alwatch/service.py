@@ -23,6 +23,7 @@ from typing import IO, Any, Protocol, Self
 from alwatch.app import App
 from alwatch.errors import (
     AlwatchError,
+    DamagedStoreError,
     NothingToDoError,
     SettingsError,
     StopRequestedError,
@@ -195,8 +196,11 @@ class Daemon:
                     self._deliverer.work()
                     busy = self._register_scans(wait=False) or self._work() or self._score()
                     self._look_after_seasons(idle=not busy)
+                    self._app.backups.tick()
                     if not busy:
                         self._register_scans(wait=True)
+                except DamagedStoreError:
+                    raise  # waiting mends nothing
                 except StoreError as error:
                     broken = True
                     self._pause(str(error))

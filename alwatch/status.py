@@ -34,6 +34,7 @@ def archive_status(app: App) -> dict[str, Any]:
     """Everything `alwatch status` shows, in the shape that `--json` promises."""
     store = app.store
     current = store.snapshots.current()
+    newest = app.newest_backup()
     counts = store.videos.counts()
     model = app.settings.embedding.model
     identity = next((i for i in store.pools.embedders() if i.name == model), None)
@@ -51,6 +52,7 @@ def archive_status(app: App) -> dict[str, Any]:
         "snapshot": current.snapshot.name if current.snapshot else None,
         "pose_model": _pose_model(app, current),
         "daemon": daemon_state(app.settings.state_dir),
+        "backup": newest and newest.as_dict(),
         "roots": [
             {"root": str(root), "online": online, "problem": problem}
             for root, online, problem in store.videos.root_problems()

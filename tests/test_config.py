@@ -409,7 +409,7 @@ def test_a_state_folder_that_only_leads_into_an_archive_is_a_fault(
         ("season: {from_: path}", "season.from_ is not a setting; did you mean season.from?"),
         ("source: x", "source is not a setting; the settings there are state_dir, archive, "
          "season, groups, sampling, embedding, decoding, pose_model, queue, exports, labels, "
-         "rounds, triggers, promotion."),
+         "rounds, triggers, promotion, backup."),
         ("queue: {<<: {budget: 3}}", 'queue["<<"] is not a setting; the settings there are budget, '
          "strategy, bandit_arms, seed, per_video_max, per_individual_max, per_session_max, "
          "equal_share_max, "

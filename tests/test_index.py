@@ -176,3 +176,38 @@ def test_a_store_that_contradicts_itself_is_not_indexed(tmp_path: Path, vectors:
 def test_no_temporary_file_is_left(tmp_path: Path, vectors: Vectors) -> None:
     refresh(open_index(tmp_path), vectors)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".faiss", ".json", ".npy"]
+
+
+@pytest.mark.parametrize("flat_limit", [1000, 10])
+def test_a_cache_that_agrees_or_is_only_behind_has_no_fault(
+    tmp_path: Path, vectors: Vectors, flat_limit: int
+) -> None:
+    index = FrameIndex(tmp_path, embedder="e", dim=8)
+    assert index.fault(vectors.since) is None  # as there is none
+    vectors.put(9, 400)
+    refresh(index, vectors, flat_limit=flat_limit)
+    vectors.put(1, 7)  # written anew
+    vectors.put(10, 7)
+    assert FrameIndex(tmp_path, embedder="e", dim=8).fault(vectors.since) is None
+
+
+def test_a_cache_of_something_else_is_told(tmp_path: Path, vectors: Vectors) -> None:
+    def fault() -> str:
+        return FrameIndex(tmp_path, embedder="e", dim=8).fault(vectors.since) or ""
+
+    refresh(FrameIndex(tmp_path, embedder="e", dim=8), vectors)
+    assert fault() == ""
+    first, before = next(iter(vectors.parts)), dict(vectors.parts)
+    video_id, revision, frames, matrix = before[first]
+    vectors.parts[first] = (video_id, revision, frames, matrix[::-1])
+    assert fault().startswith(f"has other vectors of video {first}")
+    vectors.parts[first] = (video_id, revision, frames + 1, matrix)
+    assert fault().startswith(f"has other frames of video {first}")
+    del vectors.parts[first]
+    assert fault().startswith("has frames of videos that the database does not have")
+    vectors.parts = before | {99: (99, 1, frames, matrix)}
+    assert fault().startswith("has other frames of video 99")
+    vectors.parts = before
+    (file,) = tmp_path.glob("*.faiss")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert fault().startswith("cannot be read")

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,7 +24,10 @@ from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import ExportError, StoreError
 from alwatch.records import FileSignature, RootScan, SeenFile
 from alwatch.service import Backfill, Lock, Notifier, held_if_emptied
-from alwatch.store import Store
+from alwatch.store import Store, database_in
+from alwatch.store.backup_files import backups_in
+from tests.store.killing import damage
+from tests.store.test_backing_up import n_videos
 from tests.videos import SETTINGS, make_app, make_video, write_settings
 
 BOUND_S = 120.0
@@ -140,6 +144,41 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with daemon(settings):
         until(lambda: is_finished(watched_store(killed), 4), "recovering")
     assert content(watched_store(killed)) == content(watched_store(clean))
+
+
+def test_the_daemon_backs_its_database_up(tmp_path: Path) -> None:
+    settings = write_settings(tmp_path, SETTINGS + "backup: {every_h: 0.0002, keep: 2}\n")
+    make_video(tmp_path / "archive" / "s" / "a.mp4")
+    store, folder = watched_store(tmp_path), tmp_path / "state" / "backups"
+
+    def has_the_video() -> bool:
+        return any(n_videos(backup.path) == 1 for backup in backups_in(folder))
+
+    with daemon(settings) as process:
+        until(lambda: is_finished(store, 1), "ingesting")
+        until(has_the_video, "a backup of it")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    assert {path.suffix for path in folder.iterdir()} == {".sqlite"}
+    assert len(backups_in(folder)) <= 3  # two, and the week's
+
+
+def test_a_database_that_is_damaged_under_the_daemon_ends_it(tmp_path: Path) -> None:
+    settings = write_settings(tmp_path, SETTINGS + "backup: {every_h: 0}\n")
+    make_video(tmp_path / "archive" / "s" / "a.mp4")
+    store = watched_store(tmp_path)
+    with daemon(settings) as process:
+        until(lambda: is_finished(store, 1), "ingesting")
+        damage(database_in(tmp_path / "state"), "videos")
+        with sqlite3.connect(database_in(tmp_path / "state")) as db:
+            db.execute("UPDATE roots SET problem = NULL")  # so that pages are read anew
+        make_video(tmp_path / "archive" / "s" / "b.mp4", seed=1)
+        assert process.wait(timeout=BOUND_S) == 3
+    last = (tmp_path / "daemon.log").read_text().splitlines()[-1]
+    assert "is damaged" in last
+    assert "there is no backup in" in last
+    with daemon(settings) as process:
+        assert process.wait(timeout=BOUND_S) == 3
 
 
 def test_an_export_that_was_not_possible_is_made_up_for(tmp_path: Path) -> None:

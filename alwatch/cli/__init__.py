@@ -14,6 +14,7 @@ import click
 
 from alwatch.cli import (  # noqa: F401 (commands)
     experiments,
+    keeping,
     reports,
     rounds,
     seasons,

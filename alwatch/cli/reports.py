@@ -28,6 +28,9 @@ def status(context: click.Context, as_json: bool) -> None:
     click.echo(f"videos    {', '.join(f'{n} {state}' for state, n in videos.items())}")
     click.echo(f"frames    {report['frames']}, vectors {report['vectors']} ({report['embedder']})")
     click.echo(f"daemon    {report['daemon']}")
+    backup = report["backup"]
+    told = f"{backup['made_at']}  {shown(backup['backup'])}" if backup else "none yet"
+    click.echo(f"backup    {told}")
     if report["pose_model"] is not None:
         _print_pose_model(report["pose_model"])
     for root in report["roots"]:

@@ -3,6 +3,7 @@
 from alwatch.config.loading import find_settings, load_settings
 from alwatch.config.sections import (
     Archive,
+    Backup,
     Decoding,
     Embedding,
     Export,
@@ -19,6 +20,7 @@ from alwatch.config.triggers import Action, Promotion, Rounds, Trigger
 __all__ = [
     "Action",
     "Archive",
+    "Backup",
     "Decoding",
     "Embedding",
     "Export",

@@ -31,6 +31,7 @@ from alwatch.config.values import (
     Folder,
     Names,
     NotEmpty,
+    NotNegative,
     Period,
     Rate,
     Ratio,
@@ -524,6 +525,27 @@ class Labels(Section):
     )
 
 
+class Backup(Section):
+    """The daemon's backups of its database."""
+
+    folder: Folder | None = Field(
+        default=None,
+        description="Where they are kept, best on another disk; it must be there. By default "
+        "`backups` in state_dir, which is made.",
+        examples=["/mnt/backups/alwatch"],
+    )
+    every_h: NotNegative = Field(
+        default=24, description="Hours between two of them; 0 for none but those made by hand."
+    )
+    keep: Count = Field(
+        default=7,
+        description="How many of the newest are kept, beside the last one of each week for eight "
+        "weeks.",
+    )
+
+    _outside_the_archive = field_validator("folder")(outside_the_archive)
+
+
 class Settings(Section):
     """All settings of one file, as `load_settings` returns them."""
 
@@ -556,6 +578,7 @@ class Settings(Section):
         default=(), description="The rules that ask for retraining."
     )
     promotion: Promotion = Field(default_factory=Promotion, description=Promotion.__doc__)
+    backup: Backup = Field(default_factory=Backup, description=Backup.__doc__)
 
     _source: Path = PrivateAttr()
 

@@ -21,9 +21,19 @@ from alwatch.store.snapshots import Snapshots
 from alwatch.store.triggers import Triggers
 from alwatch.store.videos import Videos
 
-__all__ = ["Store"]
+__all__ = ["Store", "backups_beside", "database_in"]
 
 DATABASE_NAME = "alwatch.sqlite"
+
+
+def database_in(state_dir: Path) -> Path:
+    """The database of a state folder."""
+    return state_dir / DATABASE_NAME
+
+
+def backups_beside(state_dir: Path) -> Path:
+    """Where its backups are kept unless the settings name another folder."""
+    return state_dir / "backups"
 
 
 class Store:
@@ -36,16 +46,27 @@ class Store:
     checkpoints : bool
         Whether this process moves the write-ahead log into the database. The daemon does; a
         command that runs beside it must not, so that there is always one process that checkpoints.
+    backups : Path, optional
+        Where backups are kept; `state_dir`/backups without it.
 
     Raises
     ------
     StoreError
-        The folder cannot be written, or its database is damaged or newer than this software.
+        The folder cannot be written, or its database is newer than this software.
+    DamagedStoreError
+        Its database is damaged, so far as that is seen without looking through it: that is done
+        before the first write.
     """
 
-    def __init__(self, state_dir: Path, *, checkpoints: bool = False) -> None:
+    def __init__(
+        self, state_dir: Path, *, checkpoints: bool = False, backups: Path | None = None
+    ) -> None:
         self.state_dir = state_dir
-        self._connection = Connection(state_dir / DATABASE_NAME, checkpoints=checkpoints)
+        self._connection = Connection(
+            database_in(state_dir),
+            checkpoints=checkpoints,
+            backups=backups or backups_beside(state_dir),
+        )
         self.videos = Videos(self._connection)
         self.pools = Pools(self._connection)
         self.queues = Queues(self._connection)

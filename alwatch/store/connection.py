@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from alwatch.errors import StoreError
+from alwatch.store.damage import damaged, explained, quick_fault
+from alwatch.store.presence import Presence
 
 SCHEMA_VERSION = 4
 """Number of migrations in schema.py; kept in the database's `user_version`."""
@@ -23,12 +25,24 @@ class Connection:
 
     sqlite-utils, which applies the migrations, takes a third of a second to import, so it is
     imported only where a migration is pending.
+
+    Parameters
+    ----------
+    path : Path
+        Made where it is missing.
+    checkpoints : bool
+        Whether this process moves the write-ahead log into the database.
+    backups : Path
+        Where a person who meets a damaged database is sent to.
     """
 
-    def __init__(self, path: Path, *, checkpoints: bool) -> None:
+    def __init__(self, path: Path, *, checkpoints: bool, backups: Path) -> None:
         self._path = path
+        self._backups = backups
+        self._is_checked = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._presence = Presence(path.parent)
             self._sqlite = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             self._sqlite.row_factory = sqlite3.Row
             self._sqlite.execute("PRAGMA journal_mode = WAL")
@@ -75,10 +89,13 @@ class Connection:
         Raises
         ------
         StoreError
-            The database stayed locked for a minute, the disk is full, or the file is damaged;
-            nothing of the transaction was kept.
+            The database stayed locked for a minute, or the disk is full; nothing of the
+            transaction was kept.
+        DamagedStoreError
+            The database is damaged; it is looked through before the first write.
         """
         try:
+            self._check_once()
             self._sqlite.execute("BEGIN IMMEDIATE")
             try:
                 yield self._sqlite
@@ -107,18 +124,18 @@ class Connection:
     def close(self) -> None:
         """Close; an open transaction is rolled back."""
         self._sqlite.close()
+        self._presence.leave()
+
+    def _check_once(self) -> None:
+        """Never work on a damaged database."""
+        if self._is_checked:
+            return
+        if fault := quick_fault(self._sqlite):
+            raise damaged(self._path, fault, self._backups)
+        self._is_checked = True
 
     def _explain(self, error: Exception) -> StoreError:
-        text = str(error)
-        if "locked" in text:
-            remedy = "another program has held it for a minute; end it and try again"
-        elif "full" in text:
-            remedy = "make room on its disk; alwatch goes on by itself"
-        elif "not a database" in text or "malformed" in text:
-            remedy = "the file is damaged; restore a backup, or move it away to start anew"
-        else:
-            remedy = "check that state_dir exists on a local disk and may be written"
-        return StoreError(f"{self._path} cannot be used: {text}; {remedy}.")
+        return explained(error, self._path, self._backups)
 
 
 def to_text(moment: datetime | None) -> str | None:

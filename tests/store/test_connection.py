@@ -44,7 +44,7 @@ def test_a_database_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> N
 
 
 def test_a_transaction_that_raises_leaves_nothing(tmp_path: Path) -> None:
-    connection = Connection(tmp_path / "x.sqlite", checkpoints=True)
+    connection = Connection(tmp_path / "x.sqlite", checkpoints=True, backups=tmp_path)
     with pytest.raises(RuntimeError), connection.write() as db:
         db.execute("INSERT INTO roots (path, online) VALUES (x'00', 1)")
         raise RuntimeError
@@ -52,7 +52,7 @@ def test_a_transaction_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_foreign_keys_are_enforced(tmp_path: Path) -> None:
-    connection = Connection(tmp_path / "x.sqlite", checkpoints=True)
+    connection = Connection(tmp_path / "x.sqlite", checkpoints=True, backups=tmp_path)
     with pytest.raises(sqlite3.IntegrityError), connection.write() as db:
         db.execute("INSERT INTO frames VALUES (99, 0, 0.0, 0)")
 
