@@ -134,6 +134,7 @@ def test_frames_that_are_left_out_are_listed_below_the_queue(cli: Cli) -> None:
 
 
 def test_a_queue_by_the_bandit_says_which_strategy_it_is_and_why(archive: Cli) -> None:
+    write_settings(archive.folder, SETTINGS.replace("queue: {", "queue: {audit_share: 0, "))
     assert archive("queue", "s", "--strategy", "bandit") == 2
     assert "queue.audit_share is 0, which of 20 frames is none" in archive.err
     write_settings(archive.folder, SETTINGS.replace("queue: {", "queue: {audit_share: 0.5, "))
@@ -405,7 +406,7 @@ def test_check_finds_nothing_wrong_here_and_leaves_nothing_behind(archive: Cli) 
 
 
 def test_check_names_fault_and_remedy(cli: Cli) -> None:
-    text = SETTINGS.replace("queue: {", "queue: {strategy: bandit, ")
+    text = SETTINGS.replace("queue: {", "queue: {strategy: bandit, audit_share: 0, ")
     write_settings(cli.folder, text + "embedding: {model: alexnet, weights: nowhere.pth}\n")
     (cli.folder / "archive").rmdir()
     assert cli("check") == 1
