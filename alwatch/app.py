@@ -711,6 +711,7 @@ class App:
             budget=settings.queue.budget,
             season_budget=rounds.season_budget,
             check_s=rounds.check_s,
+            has_model=settings.pose_model.kind != "none",
         )
 
     def dry_run(self) -> list[Due]:

@@ -58,6 +58,8 @@ class LoopRules:
     budget, season_budget : int
         Frames of one queue, and of all that are made here for one season.
     check_s : float
+    has_model : bool
+        Whether a new snapshot of the pose model would be noticed.
     """
 
     needs: Needs
@@ -68,6 +70,7 @@ class LoopRules:
     budget: int
     season_budget: int
     check_s: float
+    has_model: bool = True
 
     @property
     def labels_wanted(self) -> int:
@@ -240,6 +243,13 @@ class SeasonLoop:
             answer = answer_to(firing, judgements)
             if answer is not None:
                 self._store.triggers.close(firing, verdict_in_words(answer), self._clock())
+            elif not self._rules.has_model and self._is_delivered(firing):
+                by = "all is delivered, and no pose model is watched"
+                self._store.triggers.close(firing, by, self._clock())
+
+    def _is_delivered(self, firing: Firing) -> bool:
+        deliveries = self._store.triggers.deliveries(firing=firing)
+        return all(each.state in ("delivered", "cancelled") for each in deliveries)
 
 
 def fire(store: Store, rules: LoopRules, due: Due) -> Firing:

@@ -220,6 +220,20 @@ def test_a_snapshot_set_aside_leads_to_another_queue_not_to_the_same_training(la
     assert len(lab.store.triggers.firings()) == 2
 
 
+def test_without_a_pose_model_nothing_waits_for_a_snapshot_that_cannot_come(lab: Lab) -> None:
+    lab.rules = replace(RULES, has_model=False)
+    lab.tick()
+    lab.label(4)
+    lab.tick()
+    lab.tick()
+    assert lab.states()[-1] == "retraining asked"
+    while delivery := lab.store.triggers.claim(lab.now):
+        lab.store.triggers.end(delivery, "delivered", "done", lab.now)
+    lab.tick()
+    assert lab.store.triggers.firings()[0].closed_by is not None
+    assert lab.states()[-1] == "queue out"  # the second one
+
+
 def test_a_failed_action_shows_in_the_reason_of_the_state(lab: Lab) -> None:
     lab.tick()
     lab.label(4)
