@@ -148,11 +148,12 @@ class Deliverer:
         # One that was cancelled may be asked for again while its process is still ending.
         if len(running) >= AT_ONCE or any(attempt.is_given_up for attempt in running):
             return False
-        if not self._store.triggers.deliveries("waiting"):
+        now, waiting = self._clock(), self._store.triggers.deliveries("waiting")
+        if not any(each.retry_at is None or each.retry_at <= now for each in waiting):
             return False  # a claim would wait for whoever writes to the store just now
         is_training = any(attempt.delivery.kind in _TRAININGS for attempt in running)
         besides = _TRAININGS if is_training else ()
-        delivery = self._store.triggers.claim(self._clock(), besides=besides)
+        delivery = self._store.triggers.claim(now, besides=besides)
         if delivery is None:
             return False
         evidence = evidence_of(self._store.triggers.firing_of(delivery))

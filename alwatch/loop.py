@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
-from alwatch.errors import AlwatchError, NothingToDoError, StoreError
+from alwatch.errors import AlwatchError, NothingToDoError, StoreError, shown
 from alwatch.gate import audited_labels
 from alwatch.records import Queue, Snapshot
 from alwatch.seasons import SeasonFigures
@@ -20,6 +20,7 @@ from alwatch.seasons.rules import Assessed, Due, Fired, Rule, due_rules, replay
 from alwatch.seasons.states import (
     Needs,
     QueueOut,
+    SeasonState,
     UnderWay,
     needs_of,
     state_of,
@@ -57,6 +58,8 @@ class LoopRules:
     budget, season_budget : int
         Frames of one queue, and of all that are made here for one season.
     check_s : float
+    has_model : bool
+        Whether a new snapshot of the pose model would be noticed.
     """
 
     needs: Needs
@@ -67,6 +70,7 @@ class LoopRules:
     budget: int
     season_budget: int
     check_s: float
+    has_model: bool = True
 
     @property
     def labels_wanted(self) -> int:
@@ -144,10 +148,12 @@ class SeasonLoop:
         said: list[str] = []
         self._assess_changed(inputs)
         self._close_firings()
-        for season in inputs:
-            said += self._advance(season, may_queue=may_queue)
+        latest = self._store.seasons.latest()
+        here = {s: SeasonFigures.from_dict(latest[s].figures) for s in inputs if s in latest}
+        for season, figures in here.items():
+            said += self._advance(season, figures, may_queue=may_queue)
             on_step()
-        for due in self._due():
+        for due in self._due(here):
             said.append(self._fire(due))
         return said
 
@@ -162,28 +168,32 @@ class SeasonLoop:
         for season, figures in self._assess(changed, before).items():
             self._store.seasons.assess(season, inputs[season], figures.as_dict(), self._clock())
 
-    def _advance(self, season: str, *, may_queue: bool) -> Iterator[str]:
+    def _advance(self, season: str, figures: SeasonFigures, *, may_queue: bool) -> Iterator[str]:
         """Enter the season's state, and make it a queue if it needs one."""
         now = self._clock()
-        assessment = self._store.seasons.latest().get(season)
-        if assessment is None:
-            return
-        figures = SeasonFigures.from_dict(assessment.figures)
         under_way = under_way_of(self._store, season)
         needs = needs_of(figures, under_way, self._rules.needs, now)
         state, reason = state_of(figures, under_way, needs)
-        if self._store.seasons.enter(season, state, reason, now):
+        if self._enter(season, state, reason):
             yield f"season {season}: {state} ({reason})"
         wanted = self._rules.labels_wanted
         if may_queue and wants_queue(figures, under_way, needs, labels_wanted=wanted):
             yield from self._queue(season, "; ".join(needs))
+
+    def _enter(self, season: str, state: SeasonState, reason: str) -> bool:
+        # It may hold names of files, which need not be text.
+        return self._store.seasons.enter(season, state, shown(reason), self._clock())
 
     def _queue(self, season: str, why: str) -> Iterator[str]:
         mine = [queue for queue in _live_queues(self._store) if queue.season == season]
         budget = min(
             self._rules.budget, self._rules.season_budget - sum(queue.frames for queue in mine)
         )
-        if self._make_queue is None or budget < 1:
+        if self._make_queue is None:
+            return
+        if budget < 1:
+            spent = f"rounds.season_budget ({self._rules.season_budget} frames) is spent"
+            yield f"season {season}: no queue is made, as {spent}; it needs labels: {why}"
             return
         try:
             queue = self._make_queue(season, budget)
@@ -193,24 +203,38 @@ class SeasonLoop:
             yield f"season {season}: no queue could be made: {error}"
             return
         yield f"queue {queue.id}: {len(queue.frames)} frames of season {season} ({why})"
-        out = f"queue {queue.id}: 0 of {len(queue.frames)} frames done"
-        self._store.seasons.enter(season, "queue out", out, self._clock())
+        self._enter(season, "queue out", QueueOut(queue.id, len(queue.frames)).in_words)
 
     # --- rules ---------------------------------------------------------------------------------
 
-    def _due(self) -> list[Due]:
+    def _due(self, here: Mapping[str, SeasonFigures]) -> list[Due]:
+        fired = [each for each in fired_of(self._store) if each.rule in self._rules.actions]
         return due_rules(
             self._rules.rules,
-            history_of(self._store),
-            fired_of(self._store),
+            list(self._recent(here, fired)),
+            fired,
             last_days=self._rules.last_days,
             now=self._clock(),
         )
 
+    def _recent(
+        self, here: Mapping[str, SeasonFigures], fired: Sequence[Fired]
+    ) -> Iterator[Assessed]:
+        """What rules need of the past of the seasons that there are: since each fired last.
+
+        A season without a label that the model does not know is left out, as no rule fires for it.
+        """
+        now = self._clock()
+        for season, figures in here.items():
+            if figures.new_labels:
+                last = {each.rule: each.at for each in fired if season in each.labelled}
+                since = min(last.values(), default=now)
+                yield from map(_assessed, self._store.seasons.since(season, since))
+
     def _fire(self, due: Due) -> str:
         firing = fire(self._store, self._rules, due)
         for season in due.seasons:
-            self._store.seasons.enter(season, "retraining asked", due.reason, self._clock())
+            self._enter(season, "retraining asked", due.reason)
         return f"rule {due.rule} has fired as {firing.key}: {due.reason}"
 
     def _close_firings(self) -> None:
@@ -219,6 +243,13 @@ class SeasonLoop:
             answer = answer_to(firing, judgements)
             if answer is not None:
                 self._store.triggers.close(firing, verdict_in_words(answer), self._clock())
+            elif not self._rules.has_model and self._is_delivered(firing):
+                by = "all is delivered, and no pose model is watched"
+                self._store.triggers.close(firing, by, self._clock())
+
+    def _is_delivered(self, firing: Firing) -> bool:
+        deliveries = self._store.triggers.deliveries(firing=firing)
+        return all(each.state in ("delivered", "cancelled") for each in deliveries)
 
 
 def fire(store: Store, rules: LoopRules, due: Due) -> Firing:
@@ -252,11 +283,7 @@ def under_way_of(store: Store, season: str) -> UnderWay:
         verdict = verdict_in_words(since[-1]) if since else None
     return UnderWay(
         any_labels=any(counts.labelled for counts in store.pools.season_counts()),
-        queue_out=(
-            QueueOut(out[-1].id, out[-1].labelled + out[-1].skipped, out[-1].frames)
-            if out
-            else None
-        ),
+        queue_out=(QueueOut(out[-1].id, out[-1].frames) if out else None),
         last_queue_at=queues[-1].created_at if queues else None,
         newest_video_at=store.videos.newest_of(season),
         labelled_before=firings[-1].evidence["labelled"][season] if firings else 0,

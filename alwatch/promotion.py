@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from alwatch.protocols import SnapshotSource
 from alwatch.records import LocatedSnapshot, Outcome, Snapshot
 from alwatch.scoring import Scoring
 from alwatch.store import Store
+from alwatch.store.triggers import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -190,9 +191,11 @@ class CurrentPoseModel:
 
     def _note_left_out(self, snapshot: Snapshot) -> None:
         """Keep which frames the training that was asked for last has left out."""
-        since = self._next_since[1]
-        asked = self._store.triggers.firings(open_only=True)
-        left_out = [f.evidence["left_out"] for f in asked if f.fired_at < since]
+        since, triggers = self._next_since[1], self._store.triggers
+        asked = [firing for firing in triggers.firings(open_only=True) if firing.fired_at < since]
+        left_out = [
+            f.evidence["left_out"] for f in asked if _may_be_of(triggers.deliveries(firing=f))
+        ]
         if left_out:
             frames = {(video_id, frame) for video_id, frame in left_out[-1]}
             self._store.snapshots.set_held_out(snapshot, frames)
@@ -353,6 +356,12 @@ class CurrentPoseModel:
         log.error("%s", judging.problem)
         if self._fault is None:
             self._set_problem(judging.problem)
+
+
+def _may_be_of(deliveries: Iterable[Delivery]) -> bool:
+    """Whether a snapshot may be what these have led to: one that failed has trained nothing."""
+    made = [each for each in deliveries if each.kind != "mail"]
+    return all(each.state in ("working", "delivered") for each in made)
 
 
 class _Judging:

@@ -148,6 +148,8 @@ class Daemon:
             videos.assign_seasons(app.season_of, app.clock())
             app.store.scores.recover(app.clock())
             self._model = app.current_pose_model(on_progress=self._alive)
+            if self._model is None:
+                app.store.snapshots.switch_off(app.clock())
             self._seasons = app.season_loop()
             self._deliverer = app.deliverer()
             self._labels_due_s = time.monotonic()

@@ -305,6 +305,20 @@ GROUP = f"it must be a regular expression with a named group, `{PERMITTED}`"
             "triggers[0].actions[0].url is lab.example; it must begin with http:// or https://.",
         ),
         (
+            "triggers: [{new_labels: 5, actions: [{do: command, command: []}]}]",
+            "triggers[0].actions[0].command is empty; it must be a list of at least one text.",
+        ),
+        (
+            "triggers: [{new_labels: 5, actions: [{do: mail, to: [], sender: a@lab.example}]}]",
+            "triggers[0].actions[0].to is empty; it must be a list of at least one text.",
+        ),
+        (
+            "triggers: [{season_ended: true, actions: [{do: file, folder: /out}]}]",
+            "triggers is a list; it must not wait for a season's end (season_ended) unless "
+            "season.ranges has its days.",
+        ),
+        ("promotion: {gate: maybe}", "promotion.gate is maybe; it must be true or false."),
+        (
             "exports: [{to: folder, project: /data/videos/queues}]",
             "exports[0].project is /data/videos/queues; it must lie outside the archive folder "
             "/data/videos, because nothing is ever written there.",

@@ -17,6 +17,7 @@ from alwatch.delivery import AT_ONCE, Deliverer, evidence_of, workdir_of
 from alwatch.errors import ActionError, SettingsError, StoreError
 from alwatch.records import ActionEnd
 from alwatch.store import Store
+from alwatch.store.connection import Connection
 from alwatch.store.triggers import Delivery
 from tests.actions.helpers import is_gone, program, wait_for
 from tests.dying_deliveries import fire as fire_commands
@@ -132,6 +133,21 @@ def test_a_failed_attempt_waits_twice_as_long_each_time_up_to_six_hours(scene: S
     assert waits_min == [1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360]
     assert (row.attempts, row.outcome) == (12, "no luck")
     assert len({attempt.delivery.key for attempt in scene.attempts}) == 1
+
+
+def test_one_that_waits_for_its_next_attempt_does_not_touch_the_store(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.fire("file")
+    scene.work()
+    scene.attempts[0].end = ActionEnd(False, "busy")
+    scene.work()
+
+    def write(self: Connection) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Connection, "write", write)
+    assert not scene.deliverer.work()
 
 
 def test_without_a_setting_the_eighth_failed_attempt_is_the_last(scene: Scene) -> None:

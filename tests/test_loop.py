@@ -220,6 +220,20 @@ def test_a_snapshot_set_aside_leads_to_another_queue_not_to_the_same_training(la
     assert len(lab.store.triggers.firings()) == 2
 
 
+def test_without_a_pose_model_nothing_waits_for_a_snapshot_that_cannot_come(lab: Lab) -> None:
+    lab.rules = replace(RULES, has_model=False)
+    lab.tick()
+    lab.label(4)
+    lab.tick()
+    lab.tick()
+    assert lab.states()[-1] == "retraining asked"
+    while delivery := lab.store.triggers.claim(lab.now):
+        lab.store.triggers.end(delivery, "delivered", "done", lab.now)
+    lab.tick()
+    assert lab.store.triggers.firings()[0].closed_by is not None
+    assert lab.states()[-1] == "queue out"  # the second one
+
+
 def test_a_failed_action_shows_in_the_reason_of_the_state(lab: Lab) -> None:
     lab.tick()
     lab.label(4)
@@ -249,6 +263,31 @@ def test_the_daemon_s_queues_stay_within_the_season_s_budget(lab: Lab) -> None:
     lab.figures["s2"] = replace(lab.figures["s2"], new_labels=3)
     lab.tick()
     assert lab.asked_budgets == [4, 2]
+
+
+def test_where_the_season_s_budget_is_spent_it_is_said_why_no_queue_comes(lab: Lab) -> None:
+    lab.rules = replace(RULES, rules=(), season_budget=4)
+    lab.tick()
+    lab.label(4)
+    lab.figures["s2"] = replace(lab.figures["s2"], new_labels=3)
+    assert "rounds.season_budget (4 frames) is spent" in lab.tick()[-1]
+
+
+def test_no_rule_fires_for_a_season_that_is_no_more(lab: Lab) -> None:
+    lab.rules = replace(RULES, rules=())
+    lab.figures["s1"] = replace(lab.figures["s1"], new_labels=5, labelled=5)
+    lab.tick()
+    lab.figures["2025"] = lab.figures.pop("s1")  # renamed in the settings
+    lab.rules = RULES
+    lab.tick()
+    assert [firing.seasons for firing in lab.store.triggers.firings()] == [("2025",)]
+
+
+def test_a_video_whose_name_is_no_text_may_drive_drift(lab: Lab) -> None:
+    drift = replace(DRIFT, videos=(("/archive/new\udcff.mp4", 0.6),))
+    lab.figures["s2"] = replace(lab.figures["s2"], drift=(drift,))
+    lab.tick()
+    assert r"new\udcff.mp4" in lab.store.seasons.changes("s2")[0].reason
 
 
 def test_a_queue_that_cannot_be_made_is_told_and_ends_nothing(lab: Lab) -> None:

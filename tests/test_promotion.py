@@ -9,6 +9,7 @@ import pytest
 
 from alwatch.promotion import CurrentPoseModel
 from alwatch.store import Store
+from alwatch.store.triggers import DeliveryState
 from tests.snapshot_lab import RULES, Lab, snapshot
 from tests.store.helpers import add_video
 
@@ -506,3 +507,36 @@ def test_a_firing_that_is_closed_tells_nothing_of_later_snapshots(
     settled(lab, model)
     lab.score_all(model)
     assert lab.store.snapshots.held_out(snapshot(100)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "left_out"),
+    [
+        ("command", "delivered", {(1, 0)}),
+        ("command", "working", {(1, 0)}),
+        ("command", "failed", set()),  # so a person has trained it, on who knows what
+        ("command", "cancelled", set()),
+        ("mail", "failed", {(1, 0)}),
+    ],
+)
+def test_what_a_training_was_to_leave_out_counts_only_where_it_was_made(
+    lab: Lab, model: CurrentPoseModel, kind: str, state: DeliveryState, left_out: set[object]
+) -> None:
+    lab.store.triggers.fire(
+        "retrain",
+        seasons=["2025"],
+        reason="6 new labels",
+        evidence={"left_out": [[1, 0]]},
+        actions=[(kind, {}), ("file", {})],
+        now=lab.later(1),
+    )
+    ends: tuple[DeliveryState, ...] = (state, "delivered")
+    for end in ends:
+        delivery = lab.store.triggers.claim(lab.now)
+        assert delivery is not None
+        if end != "working":
+            lab.store.triggers.end(delivery, end, "so it went", lab.now)
+    new = lab.train(100, 2.0)
+    settled(lab, model)
+    model.look()
+    assert lab.store.snapshots.held_out(new) == left_out

@@ -22,10 +22,12 @@ from alwatch.app import App
 from alwatch.config import load_settings
 from alwatch.embedders.hog import HogEmbedder
 from alwatch.errors import ExportError, StoreError
-from alwatch.records import FileSignature, RootScan, SeenFile
+from alwatch.records import FileSignature, LocatedSnapshot, RootScan, SeenFile, Snapshot
 from alwatch.service import Backfill, Lock, Notifier, held_if_emptied
 from alwatch.store import Store, database_in
 from alwatch.store.backup_files import backups_in
+from alwatch.store.snapshots import CurrentModel
+from tests.store.helpers import NOW
 from tests.store.killing import damage
 from tests.store.test_backing_up import n_videos
 from tests.videos import SETTINGS, make_app, make_video, write_settings
@@ -97,6 +99,19 @@ def test_a_video_dropped_while_the_daemon_runs_is_ingested(tmp_path: Path, watch
         until(lambda: store.videos.files_under(tmp_path / "archive") == 3, "finding the copy")
     seasons = {counts.season: counts.frames for counts in store.pools.season_counts()}
     assert seasons == {"autumn": 10, "spring": 10}
+
+
+def test_a_pose_model_that_was_switched_off_holds_nothing_up(tmp_path: Path) -> None:
+    settings = write_settings(tmp_path)
+    store = watched_store(tmp_path)
+    old, new = (Snapshot("exported", name, name * 64, ("nose",)) for name in "ab")
+    for snapshot in (old, new):
+        store.snapshots.register(LocatedSnapshot(snapshot, {}), NOW)
+    store.snapshots.promote(old, judge="first", reason="the first", now=NOW, against=None)
+    store.snapshots.set_candidate(new, NOW)
+    with daemon(settings):
+        until(lambda: store.snapshots.candidate() is None, "giving up the judgement")
+    assert store.snapshots.current() == CurrentModel(old, "pose_model.kind is none")
 
 
 def test_it_stops_on_sigterm_and_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ class WithSeasons(WithRounds):
             budget=settings.queue.budget,
             season_budget=rounds.season_budget,
             check_s=rounds.check_s,
+            has_model=settings.pose_model.kind != "none",
         )
 
     def dry_run(self) -> list[Due]:

@@ -99,6 +99,8 @@ def _sentence(found: ErrorDetails) -> str:
         return f"{name} is not set; it must be {words_of(setting)}. Set it"
     if kind == "must":
         return f"{name} is {value}; {found['msg']}. Set it"
+    if kind in ("bool_type", "bool_parsing"):
+        return f"{name} is {value}; it must be true or false. Set it"
     names = ", ".join(fields_of(_section_at(location)))
     return f"{name} is {value}; it must be a group of settings ({names}). Set it"
 

@@ -602,6 +602,11 @@ class Settings(Section):
         model = info.data.get("pose_model")
         if trains and model is not None and model.kind != "deeplabcut":
             raise fault("not train with DeepLabCut (do: deeplabcut) unless pose_model.kind is so")
+        season = info.data.get("season")
+        if any(rule.season_ended for rule in triggers) and season is not None and not season.ranges:
+            raise fault(
+                "not wait for a season's end (season_ended) unless season.ranges has its days"
+            )
         names = [rule.name for rule in triggers]
         if len(set(names)) < len(names):
             raise fault("give each rule a name of its own")

@@ -26,6 +26,7 @@ from alwatch.config.values import (
     web_address,
 )
 
+_Some = Annotated[Names, NotEmpty, Must("a list of at least one text")]
 _Open = Annotated[float, Field(gt=0, lt=1), Must("a number between 0 and 1")]
 
 
@@ -83,7 +84,7 @@ class Action(Section):
         examples=["/data/retraining"],
         json_schema_extra={"set_in_sample": True},
     )
-    command: Names | None = Field(
+    command: _Some | None = Field(
         default=None,
         description="command: the program and its arguments; no shell reads them. slurm: the "
         "batch script and its arguments. The evidence is on standard input (slurm: in the file "
@@ -105,7 +106,7 @@ class Action(Section):
         default=False,
         description="webhook: whether the address may lie in this machine or its own network.",
     )
-    to: Names | None = Field(
+    to: _Some | None = Field(
         default=None, description="mail: who receives it.", examples=[["lab@example.org"]]
     )
     sender: Text | None = Field(

@@ -6,6 +6,8 @@ over the past and the daemon of today decide alike.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -154,20 +156,38 @@ def due_rules(
     of_season: dict[str, list[Assessed]] = {}
     for assessed in history:
         of_season.setdefault(assessed.season, []).append(assessed)
+    return _due(rules, of_season, fired, last_days, now)
+
+
+def _due(
+    rules: Sequence[Rule],
+    of_season: Mapping[str, Sequence[Assessed]],
+    fired: Sequence[Fired],
+    last_days: Mapping[str, date],
+    now: datetime,
+) -> list[Due]:
     found = []
     for rule in rules:
-        times = [each.at for each in fired if each.rule == rule.name]
+        own = [each for each in fired if each.rule == rule.name]
+        times = [each.at for each in own]
         is_cooling = bool(times) and now - times[-1] < timedelta(seconds=rule.cool_down_s)
         recent = sum(now - at < _RATE_WINDOW for at in times)
         if is_cooling or recent >= rule.per_30_days_max:
             continue
         conditions = {}
         for season, past in of_season.items():
-            before = [f for f in fired if f.rule == rule.name and season in f.labelled]
-            last = before[-1] if before else None
-            held = _held(rule, past[-1], last, last_days, now)
-            if held and (last is None or _rearmed(rule, held, past, last, last_days)):
-                conditions[season] = held
+            last = next((each for each in reversed(own) if season in each.labelled), None)
+            n_before = 0 if last is None else bisect_right(past, last.at, key=lambda each: each.at)
+            since = past[n_before:] or past[-1:]
+            labelled_before = _labelled_before(last, season, since)
+            if not _new_labels(past[-1].figures, labelled_before):
+                continue
+            found_now = _conditions_at(rule, past[-1], labelled_before, last_days, now)
+            if not _is_met(rule, found_now):
+                continue
+            before = past[n_before - 1] if n_before else None
+            if last is None or _rearmed(rule, found_now, before, since, labelled_before, last_days):
+                conditions[season] = found_now
         if conditions:
             found.append(Due(rule.name, now, conditions))
     return found
@@ -196,42 +216,41 @@ def replay(
         moments |= {end for end in ends if min(moments) <= end <= max(moments)}
     fired: list[Fired] = []
     all_due = []
+    of_season: dict[str, list[Assessed]] = {}
+    to_come = deque(sorted(history, key=lambda assessed: assessed.at))
     for now in sorted(moments):
-        so_far = [assessed for assessed in history if assessed.at <= now]
-        latest = {assessed.season: assessed.figures for assessed in so_far}
-        for due in due_rules(rules, so_far, fired, last_days=last_days, now=now):
+        while to_come and to_come[0].at <= now:
+            of_season.setdefault(to_come[0].season, []).append(to_come.popleft())
+        for due in _due(rules, of_season, fired, last_days, now):
             all_due.append(due)
-            labelled = {season: latest[season].labelled for season in due.seasons}
+            labelled = {season: of_season[season][-1].figures.labelled for season in due.seasons}
             fired.append(Fired(due.rule, now, labelled))
     return all_due
 
 
-def _held(
+def _conditions_at(
     rule: Rule,
     assessed: Assessed,
-    last: Fired | None,
+    labelled_before: int,
     last_days: Mapping[str, date],
     now: datetime,
-) -> tuple[Condition, ...] | None:
-    """A season's conditions if the rule's demand on them is met, else None."""
-    labelled_before = last.labelled[assessed.season] if last else 0
+) -> tuple[Condition, ...]:
     last_day = last_days.get(assessed.season)
-    conditions = conditions_of(
-        rule,
-        assessed.figures,
-        labelled_before=labelled_before,
-        ended=last_day is not None and now.astimezone(UTC).date() > last_day,
-    )
+    ended = last_day is not None and now.astimezone(UTC).date() > last_day
+    return conditions_of(rule, assessed.figures, labelled_before=labelled_before, ended=ended)
+
+
+def _is_met(rule: Rule, conditions: Sequence[Condition]) -> bool:
     holds = [condition.holds for condition in conditions]
-    is_met = any(holds) if rule.match == "any" else bool(holds) and all(holds)
-    return conditions if is_met and _new_labels(assessed.figures, labelled_before) else None
+    return any(holds) if rule.match == "any" else bool(holds) and all(holds)
 
 
 def _rearmed(
     rule: Rule,
-    held: tuple[Condition, ...],
-    past: Sequence[Assessed],
-    last: Fired,
+    found_now: Sequence[Condition],
+    before: Assessed | None,
+    since: Sequence[Assessed],
+    labelled_before: int,
     last_days: Mapping[str, date],
 ) -> bool:
     """Whether something has changed since the rule fired last for this season.
@@ -239,16 +258,21 @@ def _rearmed(
     New labels count anew after every firing; all else must have been found not to hold since, or
     another snapshot must be the current one.
     """
-    if any(condition.name == "new_labels" and condition.holds for condition in held):
+    if any(condition.name == "new_labels" and condition.holds for condition in found_now):
         return True
-    before = [assessed.figures.snapshot for assessed in past if assessed.at <= last.at]
-    if before and before[-1] != past[-1].figures.snapshot:
+    if before is not None and before.figures.snapshot != since[-1].figures.snapshot:
         return True
     return any(
-        not _held(rule, assessed, last, last_days, assessed.at)
-        for assessed in past
-        if assessed.at > last.at
+        not _is_met(rule, _conditions_at(rule, each, labelled_before, last_days, each.at))
+        for each in since
     )
+
+
+def _labelled_before(last: Fired | None, season: str, since: Sequence[Assessed]) -> int:
+    """The season's labels when the rule fired last for it, less those that are gone since."""
+    if last is None:
+        return 0
+    return min(last.labelled[season], *(each.figures.labelled for each in since))
 
 
 def _new_labels(figures: SeasonFigures, labelled_before: int) -> int:

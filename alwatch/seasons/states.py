@@ -37,8 +37,12 @@ class QueueOut:
     """A queue that is not labelled to its end."""
 
     id: int
-    done: int
     frames: int
+
+    @property
+    def in_words(self) -> str:
+        """Without how far it is, which the reason of a state would not keep up with."""
+        return f"queue {self.id}: {self.frames} frames"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +121,7 @@ def state_of(
     if under_way.asked is not None:
         return "retraining asked", under_way.asked
     if under_way.queue_out is not None:
-        out = under_way.queue_out
-        return "queue out", f"queue {out.id}: {out.done} of {out.frames} frames done"
+        return "queue out", under_way.queue_out.in_words
     awaiting = _awaiting(figures)
     if needs and not awaiting:
         return "needs labels", "; ".join(needs)
@@ -156,4 +159,4 @@ def _is_time(under_way: UnderWay, every_days: int, now: datetime) -> bool:
     newest, last = under_way.newest_video_at, under_way.last_queue_at
     if newest is None:
         return False
-    return last is None or (newest > last and now - last >= timedelta(days=every_days))
+    return last is None or (newest > last and (now - last) / timedelta(days=1) >= every_days)

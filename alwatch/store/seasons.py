@@ -124,6 +124,16 @@ class Seasons:
         )
         return [_assessment(row) for row in rows]
 
+    def since(self, season: str, moment: datetime) -> list[Assessment]:
+        """A season's assessments, from the last one that was there at a moment."""
+        rows = self._connection.rows(
+            "SELECT * FROM assessments WHERE season = ? AND id >= COALESCE((SELECT id FROM "
+            "assessments WHERE season = ? AND assessed_at <= ? ORDER BY id DESC LIMIT 1), 0) "
+            "ORDER BY id",
+            [season, season, to_text(moment)],
+        )
+        return [_assessment(row) for row in rows]
+
     def states(self) -> dict[str, SeasonChange]:
         """The state that every season is in, and since when."""
         return {change.season: change for change in self.changes()}

@@ -140,6 +140,13 @@ class Snapshots:
         with self._connection.write() as db:
             _set(db, "problem", problem, now)
 
+    def switch_off(self, now: datetime) -> None:
+        """Keep that the settings name no pose model: no scores and no judgement are to come."""
+        with self._connection.write() as db:
+            if _value(db, "SELECT snapshot_id FROM pose_model") is not None:
+                _set(db, "candidate_id", None, now)
+                _set(db, "problem", "pose_model.kind is none", now)
+
     # --- judgements ----------------------------------------------------------------------------
 
     def promote(

@@ -125,6 +125,17 @@ def test_new_videos_of_another_kind_are_drift_and_alike_ones_are_not(lab: Lab) -
     assert (alike.looks, alike.drift_looks) == (1, 0)
 
 
+def test_scores_that_will_not_come_are_not_waited_for(lab: Lab) -> None:
+    lab.label((lab.videos("2025", "abcdefgh")[0], 0))
+    lab.train(8)
+    lab.videos("2026", "ijkl", direction=1)  # not scored
+    assert lab.assess("2026").looks == 0
+    lab.store.snapshots.switch_off(lab.now)
+    (drift,) = lab.assess("2026").drift
+    assert drift.is_found
+    assert drift.over == "embeddings"
+
+
 def test_doubt_alone_can_be_the_drift(lab: Lab) -> None:
     old = lab.videos("2025", "abcdefgh")
     lab.label((old[0], 0))

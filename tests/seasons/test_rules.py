@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -66,7 +67,7 @@ def test_labels_that_the_new_snapshot_knows_are_gone_from_the_count() -> None:
 
 def test_all_conditions_must_hold_or_any() -> None:
     both = Rule("r", match="all", new_labels=50, error_ratio=2.0, cool_down_s=0)
-    past = history(labelled(60), wrong(9, new=10), wrong(9, new=60))
+    past = history(labelled(60), replace(wrong(9, new=10), labelled=60), wrong(9, new=60))
     assert days_of([both], past) == [2]
     # With `any` the labels fire on day 0; the error by itself on day 1 does not, as nothing has
     # changed in it that the firing did not know; day 2 has only 0 labels more.
@@ -85,6 +86,31 @@ def test_an_error_that_stays_high_fires_once_until_it_has_been_low() -> None:
         0,
         3,
     ]
+
+
+def test_that_no_label_has_come_since_a_firing_is_not_that_its_conditions_do_not_hold() -> None:
+    rule = Rule("r", error_px=5, cool_down_s=0)
+    # Day 1 brings a video, day 2 a label; the error is as high as it was.
+    assert days_of([rule], history(wrong(6), wrong(6), wrong(6, new=2))) == [0]
+
+
+def test_labels_that_are_deleted_after_a_firing_need_not_be_made_up_for() -> None:
+    past = history(
+        labelled(50, total=250),
+        labelled(0, total=100, snapshot="b"),  # an old project was dropped
+        labelled(50, total=150, snapshot="b"),
+    )
+    assert days_of([LABELS], past) == [0, 2]
+
+
+def test_a_dry_run_of_years_takes_seconds() -> None:
+    past = [
+        Assessed(f"s{n % 5}", day(n / 24), labelled(n % 60, total=n, snapshot=str(n // 500)))
+        for n in range(10_000)
+    ]
+    started_s = time.process_time()
+    assert replay([LABELS, Rule("r", error_px=5)], past, last_days={})
+    assert time.process_time() - started_s < 10  # it took minutes
 
 
 def test_an_error_that_a_new_snapshot_does_not_mend_fires_again() -> None:

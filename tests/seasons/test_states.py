@@ -71,7 +71,7 @@ def test_the_schedule_asks_only_for_seasons_that_have_new_videos() -> None:
     [
         ("quiet", CALM, STARTED),
         ("needs labels", DRIFTED, STARTED),
-        ("queue out", DRIFTED, replace(STARTED, queue_out=QueueOut(1, 3, 20))),
+        ("queue out", DRIFTED, replace(STARTED, queue_out=QueueOut(1, 20))),
         ("labelled", replace(DRIFTED, labelled=20, new_labels=20), STARTED),
         ("retraining asked", replace(DRIFTED, new_labels=20), replace(STARTED, asked="20 labels")),
         ("new snapshot", DRIFTED, replace(STARTED, asked="20 labels", candidate="snapshot-200")),
@@ -95,7 +95,7 @@ def test_without_a_pose_model_nothing_waits_for_a_training() -> None:
 @pytest.mark.parametrize(
     "busy",
     [
-        {"queue_out": QueueOut(1, 0, 20)},
+        {"queue_out": QueueOut(1, 20)},
         {"asked": "labels"},
         {"candidate": "snapshot-200"},
         {"verdict": "better"},
@@ -121,3 +121,9 @@ def test_labels_that_a_training_could_not_use_do_not_end_the_season_s_queues() -
     assert wants_queue(
         set_aside, replace(STARTED, labelled_before=50), ("drift",), labels_wanted=50
     )
+
+
+def test_no_number_of_days_is_too_large_to_wait() -> None:
+    waits = replace(STARTED, newest_video_at=NOW, last_queue_at=NOW - timedelta(days=400))
+    assert needs_of(CALM, waits, Needs(every_days=399), NOW)
+    assert not needs_of(CALM, waits, Needs(every_days=2**32 - 1), NOW)
