@@ -111,7 +111,7 @@ triggers:
     actions:
       - {do: deeplabcut, epochs: 20}
   - name: tell
-    season_ended: true
+    error_px: 8
     actions:
       - {do: deeplabcut, device: cpu}
       - {do: file, folder: told}

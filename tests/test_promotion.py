@@ -471,6 +471,7 @@ def ask_for_training(lab: Lab, *, left_out: bool) -> None:
         actions=[("command", {"command": ["train"]})],
         now=lab.later(1),
     )
+    assert lab.store.triggers.claim(lab.now) is not None
 
 
 @pytest.mark.parametrize("left_out", [True, False])
