@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from alwatch.errors import StoreError, shown
+from alwatch.errors import DamagedStoreError, StoreError, shown
 from alwatch.store.backing_up import schema_of, sync_folder, untouched, unwritable, write_backup
 from alwatch.store.damage import first_fault
 from alwatch.store.presence import Presence
@@ -49,7 +49,13 @@ def restore_backup(file: Path, database: Path, *, index: Path, now: datetime) ->
         The backup is damaged, of a newer version or none; another process has the database
         open; or the disk does not take it. The database is as it was.
     """
-    schema = schema_of(file)
+    try:
+        schema = schema_of(file)
+    except DamagedStoreError as error:
+        raise StoreError(
+            f"{shown(file)} was to be restored; it is damaged or no database, and the database was "
+            "left as it is; name a backup."
+        ) from error
     staged = database.with_name(f"{database.name}.restoring")
     try:
         database.parent.mkdir(parents=True, exist_ok=True)

@@ -149,7 +149,7 @@ def text(backup: Path) -> None:
         (newer, "newer alwatch"),
         (orphaned, "belongs to none of videos"),
         (foreign, "not a database of alwatch"),
-        (text, "damaged"),
+        (text, "no database, and the database was left as it is; name a backup"),
         (Path.unlink, "is not there"),
     ],
 )
