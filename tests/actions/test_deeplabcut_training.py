@@ -246,6 +246,7 @@ def test_its_folder_keeps_no_weights(trained: Trained) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("net_type", ["resnet_50", "dekr_w18"])
 def test_bottom_up_models_of_several_animals_are_trained(
     tmp_path: Path, deeplabcut: ModuleType, net_type: str
@@ -262,6 +263,7 @@ def test_bottom_up_models_of_several_animals_are_trained(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_real_project_is_trained_and_no_worse(data_dir: Path, tmp_path: Path) -> None:
     """Some epochs from the snapshot that errs by 63 px; the one that errs by 5 px stays."""
     config = copy_openfield(data_dir, tmp_path / "openfield")
